@@ -1,0 +1,173 @@
+//! Arguments that several verbs share.
+
+use std::env;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use kubecert_core::intent::{Strategy, Why};
+
+use crate::errors::{CliError, Kind};
+
+/// Arguments that every verb takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct GlobalArgs {
+    /// Form of the result on standard output; with json, progress and errors are JSON lines too
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORM")]
+    pub(crate) output: Output,
+    /// Show only failures and the ends of phases while a run goes on
+    #[arg(long, global = true)]
+    pub(crate) quiet: bool,
+    /// Log what is done in detail; secrets never appear
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// When to use colours and moving progress; auto means on a terminal
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    pub(crate) color: Colour,
+}
+
+impl GlobalArgs {
+    /// Whether to use colours on a stream that is, or is not, a terminal. `NO_COLOR` (no-color.org) counts unless the
+    /// command line says otherwise.
+    pub(crate) fn colours(&self, terminal: bool) -> bool {
+        match self.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            Colour::Auto => terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+/// Form of results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    /// On a terminal
+    Auto,
+    /// In any case
+    Always,
+    /// In no case
+    Never,
+}
+
+/// Which cluster. Other ways of naming one will join this group, of which exactly one is given.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+#[group(required = true, multiple = false)]
+pub(crate) struct ClusterArgs {
+    /// The apimodel.json that AKS engine generated for the cluster
+    #[arg(short = 'm', long, value_name = "FILE")]
+    pub(crate) api_model: Option<PathBuf>,
+}
+
+impl ClusterArgs {
+    /// The apimodel. clap has seen to it that one is given; an empty path reads as a file that does not exist.
+    pub(crate) fn api_model(&self) -> PathBuf {
+        self.api_model.clone().unwrap_or_default()
+    }
+}
+
+/// How to reach the nodes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "SSH")]
+pub(crate) struct SshArgs {
+    /// Name or address of the SSH host through which all nodes are reached
+    #[arg(long, value_name = "HOST")]
+    pub(crate) ssh_host: String,
+    /// Port of the SSH host
+    #[arg(long, value_name = "PORT", default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ssh_port: u16,
+    /// User on the SSH host and the nodes; without it, the administrator named in the apimodel
+    #[arg(long, value_name = "USER")]
+    pub(crate) ssh_user: Option<String>,
+    /// Private key for the SSH host and the nodes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) linux_ssh_private_key: PathBuf,
+    /// Host keys of the SSH host and the nodes; keys met for the first time are added to it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_hosts: Option<PathBuf>,
+}
+
+/// Why and how to rotate.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rotation")]
+pub(crate) struct HowArgs {
+    /// The reason, which decides what is replaced
+    #[arg(long, value_enum, default_value_t = WhyArg::ReplaceCa, value_name = "REASON")]
+    pub(crate) why: WhyArg,
+    /// How to replace the CA; without it, the best way that is possible
+    #[arg(long, value_enum, value_name = "STRATEGY")]
+    pub(crate) strategy: Option<StrategyArg>,
+}
+
+impl HowArgs {
+    /// The reason.
+    pub(crate) const fn why(&self) -> Why {
+        match self.why {
+            WhyArg::Renew => Why::Renew,
+            WhyArg::ReplaceCa => Why::ReplaceCa,
+        }
+    }
+
+    /// The strategy that the operator insists on.
+    pub(crate) fn strategy(&self) -> Option<Strategy> {
+        self.strategy.map(|strategy| match strategy {
+            StrategyArg::CrossSigned => Strategy::CrossSigned,
+            StrategyArg::Bundled => Strategy::Bundled,
+        })
+    }
+}
+
+/// [`Why`] as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhyArg {
+    /// Certificates that are due get new ones from the CA in force
+    Renew,
+    /// The CA and everything under it is replaced
+    ReplaceCa,
+}
+
+/// [`Strategy`] as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StrategyArg {
+    /// The old CA vouches for the new one; one restart a process
+    CrossSigned,
+    /// Trust grows to both CAs, certificates change, trust shrinks
+    Bundled,
+}
+
+/// Where runs are recorded.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Records")]
+pub(crate) struct StateArgs {
+    /// Directory that holds the records of runs [env: KUBECERT_STATE_DIR] [default: $XDG_STATE_HOME/kubecert or
+    /// ~/.local/state/kubecert]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// The directory that holds the records of runs, as `<cluster>/<run>` below it.
+    ///
+    /// The environment is read here and not by clap, so that verbs without the flag find the same directory.
+    pub(crate) fn state_dir(&self) -> Result<PathBuf, CliError> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        self.state_dir
+            .clone()
+            .or_else(|| set("KUBECERT_STATE_DIR"))
+            .or_else(|| set("XDG_STATE_HOME").map(|state| state.join("kubecert")))
+            .or_else(|| set("HOME").map(|home| home.join(".local/state/kubecert")))
+            .ok_or_else(|| {
+                CliError::new(Kind::Input, "no directory for the records of runs: HOME is not set")
+                    .hint("Give one with --state-dir.")
+            })
+    }
+}

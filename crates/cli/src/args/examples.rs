@@ -1,0 +1,109 @@
+//! The examples at the end of each verb's help.
+
+/// For the program.
+pub(super) const TOP: &str = "\
+Examples:
+  kubecert demo
+  kubecert check -m _output/lab/apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert rotate -m _output/lab/apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+
+Exit codes:
+  0  done    1  failed    2  wrong usage    3  findings need attention (check, verify)
+  4  stopped at a safe point; `kubecert resume` goes on
+  rotate-certs knows 0 and 1 only, as its ancestor does.";
+
+/// For `check`.
+pub(super) const CHECK: &str = "\
+Examples:
+  kubecert check -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert check -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --within 90 -o json
+
+Exit code 3 says that something needs attention: it has ended, ends soon, is not what the running
+process presents, or could not be read.";
+
+/// For `plan`.
+pub(super) const PLAN: &str = "\
+Examples:
+  kubecert plan -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --out plan.json
+  kubecert plan -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew
+
+Nothing is changed. A plan file holds no secret.";
+
+/// For `rotate`.
+pub(super) const ROTATE: &str = "\
+Examples:
+  kubecert rotate -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert rotate -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew
+  kubecert rotate -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --plan plan.json --yes
+
+Interrupt it with Ctrl-C at any time: it stops at a safe point, and `kubecert resume` goes on.";
+
+/// For `resume`.
+pub(super) const RESUME: &str = "\
+Examples:
+  kubecert resume -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+
+The run goes on with the same new certificates. Steps that had begun are looked at again before anything is done.";
+
+/// For `verify`.
+pub(super) const VERIFY: &str = "\
+Examples:
+  kubecert verify -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+
+Exit code 3 says that something is not as it should be.";
+
+/// For `report`.
+pub(super) const REPORT: &str = "\
+Examples:
+  kubecert report
+  kubecert report ~/.local/state/kubecert/lab/01KAM3V7Q2Z9 --html report.html
+  kubecert report -o json | jq .api";
+
+/// For `generate`.
+pub(super) const GENERATE: &str = "\
+Examples:
+  kubecert generate -m apimodel.json --output-directory new-pki
+
+The profile that it writes is what `rotate-certs --certificate-profile` takes. No cluster is contacted.";
+
+/// For `demo`.
+pub(super) const DEMO: &str = "\
+Examples:
+  kubecert demo
+  kubecert demo --control-planes 5 --agents 40 --strategy bundled
+  kubecert demo && kubecert report --html demo.html";
+
+/// For `rotate-certs`.
+pub(super) const ROTATE_CERTS: &str = "\
+Examples:
+  kubecert rotate-certs --location westus2 --resource-group lab --api-model _output/lab/apimodel.json \\
+      --ssh-host lab.westus2.cloudapp.azure.com --linux-ssh-private-key ~/.ssh/id_rsa
+  AZURE_CLIENT_SECRET=$(cat secret) kubecert rotate-certs -l local -g lab -m apimodel.json \\
+      --ssh-host 10.0.0.4 --linux-ssh-private-key id_rsa --azure-env AzureStackCloud \\
+      --auth-method client_secret --client-id 3f2c8d5e-6a1b-4c0d-9e7f-1a2b3c4d5e6f
+
+Exit codes: 0 done, 1 anything else, as the ancestor's. Run it again after an interruption: it goes on where it was,
+with the same new certificates.";
+
+/// For `completions`.
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  kubecert completions bash > /etc/bash_completion.d/kubecert
+  kubecert completions zsh > ~/.zfunc/_kubecert
+  kubecert completions fish > ~/.config/fish/completions/kubecert.fish";
+
+/// For `man`.
+pub(super) const MAN: &str = "\
+Examples:
+  kubecert man ~/.local/share/man/man1 && man kubecert-rotate";

@@ -1,0 +1,147 @@
+//! What may be typed.
+//!
+//! One type per verb, declared with clap; help, manual pages and completions come from the same declarations. Only what
+//! is built is offered. The environment is read here and nowhere deeper.
+
+mod ancestor;
+mod common;
+mod examples;
+mod rotate_certs;
+mod verbs;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub(crate) use common::{GlobalArgs, HowArgs, Output, SshArgs, StateArgs};
+pub(crate) use rotate_certs::RotateCertsArgs;
+pub(crate) use verbs::{
+    CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, ReportArgs, ResumeArgs,
+    RotateArgs, VerifyArgs,
+};
+
+use crate::errors::CliError;
+use crate::exit::Exit;
+
+/// Finds, explains and rotates every credential of a self-managed Kubernetes cluster
+///
+/// kubecert keeps the API answering while it replaces certificates, keys and tokens, and leaves a report that proves it.
+/// Results go to standard output, progress and errors to standard error.
+#[derive(Debug, Parser)]
+#[command(name = "kubecert", version, after_help = examples::TOP, max_term_width = 110, subcommand_required = true)]
+pub(crate) struct Cli {
+    /// Arguments that every verb takes.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+impl Cli {
+    /// How the program ends where `exit` is what the verb came to: `rotate-certs` knows 0 and 1 only.
+    pub(crate) const fn exit(&self, exit: Exit) -> Exit {
+        match self.verb {
+            Verb::RotateCerts(_) => exit.as_ancestor(),
+            _ => exit,
+        }
+    }
+}
+
+/// The verbs, in the order in which a person meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Show every credential: where it is, who issued it, when it ends, whether the running process presents it
+    #[command(after_help = examples::CHECK)]
+    Check(CheckArgs),
+    /// Show what would be done and why, and write a plan file
+    #[command(after_help = examples::PLAN)]
+    Plan(PlanArgs),
+    /// Make a plan, or take one from a file, and carry it out
+    #[command(after_help = examples::ROTATE)]
+    Rotate(RotateArgs),
+    /// Go on with an interrupted run
+    #[command(after_help = examples::RESUME)]
+    Resume(ResumeArgs),
+    /// Look again, independently of any plan, and say whether the cluster is as it should be
+    #[command(after_help = examples::VERIFY)]
+    Verify(VerifyArgs),
+    /// Show a run as text, JSON or one HTML page
+    #[command(after_help = examples::REPORT)]
+    Report(ReportArgs),
+    /// Write a new set of certificates for an apimodel, as files and as a certificate profile
+    #[command(after_help = examples::GENERATE)]
+    Generate(GenerateArgs),
+    /// Rotate a cluster that exists only in memory: no root, no network, under a minute
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
+    /// Rotate as `aks-engine rotate-certs` did: the same flags, files and exit codes
+    #[command(name = "rotate-certs", after_help = examples::ROTATE_CERTS)]
+    RotateCerts(Box<RotateCertsArgs>),
+    /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages into a directory
+    #[command(after_help = examples::MAN)]
+    Man(ManArgs),
+}
+
+/// A command line that was understood.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// What it says.
+    pub(crate) cli: Cli,
+    /// Sentences about it that the operator should read.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug)]
+pub(crate) enum NotRun {
+    /// Help or the version was asked for, or clap says what is wrong and shows the usage.
+    Clap {
+        /// It prints itself.
+        error: clap::Error,
+        /// How the program ends.
+        exit: Exit,
+    },
+    /// Something that clap cannot know.
+    Other {
+        /// What.
+        error: CliError,
+        /// How the program ends.
+        exit: Exit,
+    },
+}
+
+/// Understands a command line; the first of `argv` is the program's name.
+pub(crate) fn parse_from(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, NotRun> {
+    let typed: Vec<OsString> = argv.into_iter().collect();
+    if !ancestor::is_called(&typed) {
+        let cli = parse(&typed).map_err(|error| {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            NotRun::Clap { error, exit }
+        })?;
+        return Ok(Parsed { cli, notices: Vec::new() });
+    }
+    let typed = ancestor::translate(typed).map_err(|error| NotRun::Other { error, exit: Exit::Failed })?;
+    let notices = ancestor::notices(&typed);
+    let cli = parse(&typed).map_err(|error| {
+        let exit = if error.use_stderr() { Exit::Failed } else { Exit::Done };
+        NotRun::Clap { error, exit }
+    })?;
+    Ok(Parsed { cli, notices })
+}
+
+/// The whole command line as clap knows it: for manual pages and completions.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse(typed: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(typed)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))
+}
+
+#[cfg(test)]
+mod tests;

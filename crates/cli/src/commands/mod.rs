@@ -1,0 +1,57 @@
+//! One file for each verb.
+
+mod completions;
+mod demo;
+mod files;
+mod generate;
+mod look;
+mod man;
+mod report;
+mod rotate;
+mod runtime;
+mod target;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::args::{Cli, Verb};
+use crate::errors::{CliError, Kind};
+use crate::exit::Exit;
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
+    match &cli.verb {
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
+        Verb::Report(args) => report::run(&cli.global, args),
+        Verb::Check(args) => look::check(&cli.global, args),
+        Verb::Plan(args) => look::plan(&cli.global, args),
+        Verb::Verify(args) => look::verify(&cli.global, args),
+        Verb::Rotate(args) => rotate::rotate(&cli.global, args),
+        Verb::Resume(args) => rotate::resume(&cli.global, args),
+        Verb::RotateCerts(args) => rotate::rotate_certs(&cli.global, args),
+        Verb::Generate(args) => generate::run(args),
+        Verb::Demo(args) => demo::run(&cli.global, args),
+    }
+}
+
+/// Writes a result to standard output.
+fn print(result: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(result.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Creates the directory and those above it.
+fn create_directory(path: &Path) -> Result<(), CliError> {
+    fs::create_dir_all(path)
+        .map_err(|error| CliError::because(Kind::Input, format!("cannot create {}", path.display()), error))
+}
+
+/// Writes a file that is no secret.
+fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<(), CliError> {
+    fs::write(path, content)
+        .map_err(|error| CliError::because(Kind::Input, format!("cannot write {}", path.display()), error))
+}

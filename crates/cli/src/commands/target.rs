@@ -1,0 +1,255 @@
+//! A cluster that is named by an apimodel: what it is, how to reach it, what of it the operator keeps.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, Location};
+use kubecert_cluster::{ApiAvailability, EtcdClient, KubeClient, TlsProbe};
+use kubecert_core::event::{Event, Happening};
+use kubecert_core::model::{
+    Cluster, ClusterName, KubernetesVersion, Layout, LeafId, Node, NodeName, Role, TrustDomain,
+};
+use kubecert_engine::ports::{Clock, Nodes, PortError, Ports};
+use kubecert_engine::run::Setup;
+use kubecert_engine::vault::PkiSet;
+use kubecert_pki::{Certificate, PrivateKey};
+use kubecert_remote::{HostKeys, SshConfig, SshNodes, UserKey};
+use tokio::sync::{mpsc, watch};
+
+use super::files::AncestorFiles;
+use crate::args::SshArgs;
+use crate::errors::{CliError, Kind};
+
+/// The port on which AKS engine's API servers listen, on every control plane and in front of them.
+const API_PORT: u16 = 443;
+
+/// An apimodel that was read, and where it lies.
+pub(crate) struct Described {
+    pub(crate) model: Arc<ApiModel>,
+    pub(crate) path: PathBuf,
+}
+
+/// How to reach the nodes.
+pub(crate) struct Reach {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: Option<String>,
+    pub(crate) key: PathBuf,
+    pub(crate) known_hosts: Option<PathBuf>,
+}
+
+impl From<&SshArgs> for Reach {
+    fn from(args: &SshArgs) -> Self {
+        Self {
+            host: args.ssh_host.clone(),
+            port: args.ssh_port,
+            user: args.ssh_user.clone(),
+            key: args.linux_ssh_private_key.clone(),
+            known_hosts: args.known_hosts.clone(),
+        }
+    }
+}
+
+/// Where events go, and how a run is told to stop.
+pub(crate) struct Wires {
+    pub(crate) events: mpsc::UnboundedSender<Event>,
+    pub(crate) cancelled: watch::Receiver<bool>,
+}
+
+impl Described {
+    /// Reads an apimodel, at a location that must be its own if one is given.
+    pub(crate) fn read(path: &Path, location: Option<&str>) -> Result<Self, CliError> {
+        let about = || format!("cannot use api model {}", path.display());
+        let bytes = std::fs::read(path).map_err(|error| {
+            CliError::because(Kind::Input, format!("cannot read api model {}", path.display()), error)
+        })?;
+        let mut model =
+            ApiModel::parse(&bytes).map_err(|error| CliError::because(Kind::Input, about(), error))?;
+        if let Some(location) = location.and_then(Location::new) {
+            model = model
+                .at_location(location)
+                .map_err(|error| CliError::because(Kind::Input, about(), error))?;
+        }
+        Ok(Self { model: Arc::new(model), path: path.to_owned() })
+    }
+
+    /// Refuses, by name and all at once, what cannot be managed yet.
+    pub(crate) fn check_supported(&self) -> Result<(), CliError> {
+        let unsupported = self.model.unsupported();
+        if unsupported.is_empty() {
+            return Ok(());
+        }
+        let error = CliError::new(
+            Kind::Input,
+            format!("api model {} describes a cluster that kubecert cannot rotate yet", self.path.display()),
+        );
+        Err(unsupported.iter().fold(error, |error, what| error.hint(what.to_string())))
+    }
+
+    /// The name under which runs are recorded: the DNS prefix.
+    pub(crate) fn name(&self) -> ClusterName {
+        ClusterName::new(self.model.masters().dns_prefix.clone())
+    }
+
+    /// The cluster with its control planes, as far as the model tells.
+    pub(crate) fn cluster(&self) -> Result<Cluster, CliError> {
+        let unusable = |error| {
+            CliError::because(Kind::Input, format!("cannot use api model {}", self.path.display()), error)
+        };
+        let endpoint = self.model.server_url().map_err(unusable)?;
+        let version = KubernetesVersion::parse(&self.model.kubernetes().version);
+        let nodes = self
+            .model
+            .master_names()
+            .iter()
+            .zip(self.model.master_ips())
+            .enumerate()
+            .map(|(index, (name, address))| Node {
+                name: NodeName::new(name.node_name()),
+                role: Role::ControlPlane,
+                index,
+                address: Some(IpAddr::V4(address)),
+            })
+            .collect();
+        Ok(Cluster {
+            name: self.name(),
+            layout: Layout::AksEngine,
+            version: version.unwrap_or(KubernetesVersion { major: 1, minor: 0 }),
+            endpoint: endpoint.trim_start_matches("https://").to_owned(),
+            api_port: API_PORT,
+            admin_user: self.admin_user()?,
+            nodes,
+        })
+    }
+
+    fn admin_user(&self) -> Result<String, CliError> {
+        let linux = self.model.linux().ok_or_else(|| {
+            CliError::new(Kind::Input, format!("api model {} has no linuxProfile", self.path.display()))
+        })?;
+        Ok(linux.admin_user.clone())
+    }
+
+    /// The PKI in force, as the model holds it.
+    pub(crate) fn pki(&self) -> Result<PkiSet, CliError> {
+        let profile = self.model.certificate_profile().ok_or_else(|| {
+            CliError::new(Kind::Input, format!("api model {} has no certificateProfile", self.path.display()))
+                .hint("Use the apimodel.json that was generated when the cluster was deployed, or last rotated.")
+        })?;
+        pki_set(profile)
+    }
+
+    /// Connects to everything, and gives what a run needs.
+    pub(crate) async fn connect(
+        &self,
+        reach: &Reach,
+        state: PathBuf,
+        wires: Wires,
+    ) -> Result<Setup, CliError> {
+        let cluster = self.cluster()?;
+        let old = self.pki()?;
+        let nodes = self.nodes(reach, &state, &wires.events).await?;
+        let addresses: BTreeMap<NodeName, IpAddr> =
+            cluster.nodes.iter().filter_map(|node| Some((node.name.clone(), node.address?))).collect();
+        let control_planes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+        let api = KubeClient::new(&cluster.endpoint, cluster.api_port).map_err(port_error)?;
+        let ports = Ports {
+            probe: Arc::new(TlsProbe::new(nodes.clone(), addresses, cluster.api_port)),
+            api: Arc::new(api),
+            etcd: Arc::new(EtcdClient::new(nodes.clone(), control_planes)),
+            availability: Arc::new(ApiAvailability::new(cluster.endpoint.clone(), cluster.api_port)),
+            clock: Arc::new(SystemClock),
+            nodes,
+        };
+        let events = wires.events;
+        Ok(Setup {
+            ports,
+            operator: Arc::new(AncestorFiles::new(self)),
+            cluster,
+            old,
+            given: None,
+            state,
+            program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
+            // Nobody listens any more only when the program ends.
+            events: Arc::new(move |event| drop(events.send(event))),
+            cancelled: wires.cancelled,
+        })
+    }
+
+    async fn nodes(
+        &self,
+        reach: &Reach,
+        state: &Path,
+        events: &mpsc::UnboundedSender<Event>,
+    ) -> Result<Arc<dyn Nodes>, CliError> {
+        let key = UserKey::load(&reach.key).map_err(port_error)?;
+        let user = match &reach.user {
+            Some(user) => user.clone(),
+            None => self.admin_user()?,
+        };
+        let pinned = reach.known_hosts.clone().unwrap_or_else(|| state.join("known_hosts"));
+        if let Some(directory) = pinned.parent() {
+            super::create_directory(directory)?;
+        }
+        let own = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"));
+        let events = events.clone();
+        let host_keys = HostKeys::load(pinned, &own.into_iter().collect::<Vec<_>>()).map_err(port_error)?;
+        let host_keys = host_keys.on_first_contact(move |contact| {
+            let text = format!(
+                "First contact with {}: its {} key {} is pinned in {} now.",
+                contact.host,
+                contact.algorithm,
+                contact.fingerprint,
+                contact.pinned_in.display()
+            );
+            drop(events.send(Event { at: Timestamp::now(), what: Happening::Notice { text } }));
+        });
+        let mut config = SshConfig::new(reach.host.clone(), user, key, host_keys);
+        config.bastion_port = reach.port;
+        let nodes = SshNodes::connect_bastion(config).await.map_err(port_error)?;
+        Ok(Arc::new(nodes))
+    }
+}
+
+/// A profile as a PKI.
+pub(crate) fn pki_set(profile: &CertificateProfile) -> Result<PkiSet, CliError> {
+    let pairs = profile.present_pairs().map_err(|error| CliError::new(Kind::Input, error))?;
+    let mut set = PkiSet::default();
+    for pair in pairs {
+        insert(&mut set, pair.entry, pair.certificate, pair.private_key);
+    }
+    Ok(set)
+}
+
+fn insert(set: &mut PkiSet, entry: Entry, certificate: Certificate, key: Option<PrivateKey>) {
+    if entry == Entry::Ca {
+        set.authorities.insert(TrustDomain::Cluster, certificate);
+        key.map(|key| set.authority_keys.insert(TrustDomain::Cluster, key));
+    } else {
+        let leaf = LeafId::new(entry.file_base());
+        set.leaves.insert(leaf.clone(), certificate);
+        key.map(|key| set.leaf_keys.insert(leaf, key));
+    }
+}
+
+/// An error of a port, with its remedy as a hint.
+pub(crate) fn port_error(error: PortError) -> CliError {
+    let remedy = error.remedy.clone();
+    let error = CliError::new(Kind::Node, error);
+    match remedy {
+        Some(remedy) => error.hint(remedy),
+        None => error,
+    }
+}
+
+/// The machine's own clock.
+#[derive(Debug)]
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}

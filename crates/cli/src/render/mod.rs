@@ -1,0 +1,42 @@
+//! Results for people and programs: reports, plans, checks.
+
+pub(crate) mod check;
+pub(crate) mod check_table;
+pub(crate) mod plan_text;
+pub(crate) mod report_html;
+pub(crate) mod report_text;
+#[cfg(test)]
+pub(crate) mod sample;
+mod svg;
+mod verdict;
+
+use kubecert_core::plan::PhaseName;
+use kubecert_core::report::Report;
+
+/// What a phase does, for people who have not read the manual.
+const fn phase_in_words(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::Prepare => {
+            "Originals are backed up and new files staged beside them; nothing changes its behaviour."
+        }
+        PhaseName::Introduce => {
+            "Every server comes to present a certificate that holders of either CA accept, and to accept clients of both."
+        }
+        PhaseName::Switch => "Trust, issuing and tokens move to the new CA; workloads are renewed.",
+        PhaseName::Drop => {
+            "The old CA and the old token key leave every trust store. From here there is no way back."
+        }
+        PhaseName::Finish => {
+            "Traces of the run are removed, and the operator's files are brought up to date."
+        }
+    }
+}
+
+/// What goes before the first phase.
+const BEFORE_IN_WORDS: &str =
+    "The cluster is looked at, and new keys and certificates are made. Nothing is touched.";
+
+/// Seconds before the first phase, where they are worth telling: every second is to be accounted for.
+fn before_phases(report: &Report) -> Option<f64> {
+    report.phases.first().map(|phase| phase.start_s).filter(|&seconds| seconds >= 0.1)
+}

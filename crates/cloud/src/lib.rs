@@ -1,0 +1,9 @@
+//! What kubecert knows about the cloud side of a cluster.
+//!
+//! [`apimodel`] reads the description that AKS engine (and its successor for Azure Stack Hub) leaves on the
+//! operator's machine, derives every name and address of the cluster from it, and writes the new certificates back
+//! into it.
+//!
+//! This crate is an adapter: nothing here reads the environment, the home directory or the terminal.
+
+pub mod apimodel;

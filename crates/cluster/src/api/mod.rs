@@ -1,0 +1,148 @@
+//! The Kubernetes API.
+
+mod client;
+mod look;
+mod object;
+mod pod;
+mod request;
+mod secret;
+mod trust;
+mod watch;
+mod workload;
+
+use async_trait::async_trait;
+use http::Uri;
+use kubecert_core::inventory::{ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, WorkloadRef};
+use kubecert_engine::ports::{
+    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, PortError, PortResult, Rollout,
+};
+use zeroize::Zeroizing;
+
+use client::Clients;
+
+/// The Kubernetes API at the cluster's public endpoint.
+///
+/// Every request may be sent more than once: each passing failure (a connection that broke, `429`, `5xx`, a changed
+/// etcd leader) is tried again for some seconds, and all that is asked for here is idempotent.
+pub struct KubeClient {
+    clients: Clients,
+}
+
+impl KubeClient {
+    /// A client for the API at this host (a name, or an address as it stands in a URL) and port. It has no credentials
+    /// yet: see [`KubeApi::use_credentials`].
+    ///
+    /// # Errors
+    ///
+    /// When host and port make no URL.
+    pub fn new(host: &str, port: u16) -> PortResult<Self> {
+        let uri: Uri = format!("https://{host}:{port}").parse().map_err(|error| {
+            PortError::new(
+                Fault::Refused,
+                format!("cannot use {host}:{port} as the address of the API"),
+                error,
+            )
+            .remedy("Give the host name alone, without scheme and path.")
+        })?;
+        Ok(Self { clients: Clients::new(uri) })
+    }
+}
+
+#[async_trait]
+impl KubeApi for KubeClient {
+    async fn use_credentials(&self, credentials: Vec<Credentials>) -> PortResult<()> {
+        self.clients.use_credentials(&credentials)
+    }
+
+    async fn look(&self) -> PortResult<ApiFacts> {
+        look::look(&self.clients).await
+    }
+
+    async fn nodes(&self) -> PortResult<Vec<NodeStatus>> {
+        self.clients.call("cannot list nodes", |client| async move { look::nodes(&client).await }).await
+    }
+
+    async fn published_roots(&self) -> PortResult<Vec<(String, String)>> {
+        self.clients
+            .call(
+                "cannot list published roots",
+                |client| async move { trust::published_roots(&client).await },
+            )
+            .await
+    }
+
+    async fn token_secret_roots(&self) -> PortResult<Vec<(ObjectRef, String)>> {
+        let what = "cannot list service-account token secrets";
+        self.clients.call(what, |client| async move { secret::token_roots(&client).await }).await
+    }
+
+    async fn controller_manager_lease(&self) -> PortResult<Lease> {
+        let what = "cannot read the controller manager's lease";
+        self.clients.call(what, |client| async move { trust::controller_manager_lease(&client).await }).await
+    }
+
+    async fn release_controller_manager_lease(&self, holder: &str) -> PortResult<()> {
+        let what = "cannot release the controller manager's lease";
+        self.clients
+            .call(
+                what,
+                |client| async move { trust::release_controller_manager_lease(&client, holder).await },
+            )
+            .await
+    }
+
+    async fn extension_authentication(&self) -> PortResult<Option<ExtensionAuthentication>> {
+        let what = "cannot read configmap kube-system/extension-apiserver-authentication";
+        self.clients.call(what, |client| async move { trust::extension_authentication(&client).await }).await
+    }
+
+    async fn delete_extension_authentication(&self) -> PortResult<()> {
+        let what = "cannot delete configmap kube-system/extension-apiserver-authentication";
+        self.clients
+            .call(what, |client| async move { trust::delete_extension_authentication(&client).await })
+            .await
+    }
+
+    async fn restart(&self, workload: &WorkloadRef, stamp: &str) -> PortResult<()> {
+        let what = format!("cannot restart {workload}");
+        self.clients
+            .call(&what, |client| async move { workload::restart(&client, workload, stamp).await })
+            .await
+    }
+
+    async fn rollout(&self, workload: &WorkloadRef) -> PortResult<Rollout> {
+        let what = format!("cannot read {workload}");
+        self.clients.call(&what, |client| async move { workload::rollout(&client, workload).await }).await
+    }
+
+    async fn recreate_pod(&self, pod: &ObjectRef, stamp: &str, keep: &dyn Keep) -> PortResult<()> {
+        pod::recreate(&self.clients, pod, stamp, keep).await
+    }
+
+    async fn renew_token_secret(&self, secret: &ObjectRef, stamp: &str) -> PortResult<()> {
+        secret::renew_token(&self.clients, secret, stamp).await
+    }
+
+    async fn write_tls_secret(
+        &self,
+        secret: &ObjectRef,
+        chain: &str,
+        key: &Zeroizing<String>,
+        roots: &str,
+    ) -> PortResult<()> {
+        let what = format!("cannot write secret {secret}");
+        secret::write_tls(&self.clients, &what, secret, chain, key, roots).await
+    }
+
+    async fn set_ca_bundle(&self, holder: &CaBundleHolder, roots: &str) -> PortResult<()> {
+        trust::set_ca_bundle(&self.clients, &format!("cannot set the CA bundle of {holder}"), holder, roots)
+            .await
+    }
+
+    async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>> {
+        let what = "cannot list apiservices";
+        self.clients
+            .call(what, |client| async move { trust::unavailable_aggregated_apis(&client).await })
+            .await
+    }
+}

@@ -1,0 +1,265 @@
+//! Who talks to whom, and whether they accept each other (I1, I2, I5).
+
+use std::fmt;
+
+use super::{Invariant, Violation};
+use crate::intent::Strategy;
+use crate::model::{Component, Generation};
+use crate::plan::PhaseName;
+use crate::world::{Generations, Kind, Presented, Process, Slot, Value, Values, World};
+
+/// I1: every client accepts its server, and every server its clients.
+///
+/// A diversion does not count here: a node's timer takes it away if kubecert is no more, so that whatever is true behind
+/// it must be good enough without it.
+pub fn trust(world: &World) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
+        edge.judge(client, server, &mut violations);
+    };
+    let clients = api_clients(world);
+    for server in world.each(Component::ApiServer) {
+        let who = server.who.as_ref();
+        let serving = server.possible(Slot::Serving);
+        for client in &clients {
+            check(&client.who, who, Edge::of(client.roots, serving));
+            check(&client.who, who, Edge::back(client.leaf, server.possible(Slot::ClientCa)));
+        }
+        for etcd in world.each(Component::Etcd) {
+            // AKS engine's API servers know their own member only (`--etcd-servers=https://127.0.0.1:2379`), but the
+            // others are as good, and other installations name them all.
+            let member = etcd.who.as_ref();
+            check(who, member, Edge::of(server.possible(Slot::EtcdCa), etcd.possible(Slot::Serving)));
+            check(who, member, Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa)));
+        }
+        for kubelet in world.each(Component::Kubelet) {
+            let node = kubelet.who.as_ref();
+            // Without `--kubelet-certificate-authority` any certificate will do; AKS engine's are self-signed.
+            check(who, node, Edge::of(server.possible(Slot::KubeletCa), kubelet.possible(Slot::Serving)));
+            check(
+                who,
+                node,
+                Edge::back(server.possible(Slot::KubeletClient), kubelet.possible(Slot::ClientCa)),
+            );
+        }
+        for pod in &world.pod_servers {
+            let name = format_args!("pods with Secret {}", pod.secret);
+            for (holder, roots) in &world.ca_bundles {
+                check(
+                    &format_args!("{who} through {holder}"),
+                    &name,
+                    Edge::of(Some(Values::held(*roots)), Some(pod.presented)),
+                );
+            }
+            let known = Some(Values::held(world.extension));
+            check(who, &name, Edge::back(server.possible(Slot::ProxyClient), known));
+        }
+    }
+    for member in world.each(Component::Etcd) {
+        let who = member.who.as_ref();
+        check(&"kubecert", who, Edge::of(Some(Values::held(world.ours.0)), member.possible(Slot::Serving)));
+        let ours = Some(Values::one(Value::Presents(world.ours.1)));
+        check(&"kubecert", who, Edge::back(ours, member.possible(Slot::ClientCa)));
+        // A member's gRPC gateway dials its own client port with its server certificate.
+        check(who, who, Edge::of(member.possible(Slot::ClientCa), member.possible(Slot::Serving)));
+        for peer in world.each(Component::Etcd) {
+            let other = peer.who.as_ref();
+            check(who, other, Edge::of(member.possible(Slot::PeerCa), peer.possible(Slot::Peer)));
+            check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
+        }
+    }
+    violations
+}
+
+/// I2: every token that may be in use, or may be signed at any moment, is accepted by every API server.
+pub fn tokens(world: &World) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let signing = world.anywhere(Component::ApiServer, Slot::TokenSigner);
+    let minting = world.anywhere(Component::ControllerManager, Slot::TokenSigner);
+    for server in world.each(Component::ApiServer) {
+        let Some(keys) = server.possible(Slot::TokenKeys) else { continue };
+        let surely = keys.surely();
+        let mut check = |holder: &dyn fmt::Display, token: Values| {
+            if !surely.holds(token.perhaps()) {
+                violations.push(Violation::new(
+                    Invariant::Tokens,
+                    format!("{holder} -> {}", server.who),
+                    format!("its token may be signed with the {} key, and the {surely} key is all that surely verifies it", token.perhaps()),
+                ));
+            }
+        };
+        check(&"a token that an API server signs", signing);
+        check(&"a token that a controller manager signs", minting);
+        for pod in &world.pods {
+            check(pod.name.as_ref(), pod.token);
+        }
+        for secret in &world.token_secrets {
+            check(&format_args!("Secret {}", secret.object), secret.token);
+        }
+        for process in &world.processes {
+            if let Some(token) = process.possible(Slot::Token) {
+                check(process.who.as_ref(), token);
+            }
+        }
+    }
+    violations
+}
+
+/// I5: where an API server or an etcd member may be without a CA, nothing is in use that only this CA vouches for.
+///
+/// I1 says the same of each connection; this says it of each store, and also covers leaves that nobody may be presenting
+/// at the moment but that lie on a disk where a process would pick them up.
+pub fn in_use(world: &World) -> Vec<Violation> {
+    let clients = api_clients(world);
+    let mut violations = Vec::new();
+    for server in world.each(Component::ApiServer) {
+        let Some(accepted) = server.possible(Slot::ClientCa) else { continue };
+        let surely = accepted.surely();
+        for generation in [Generation::Old, Generation::New] {
+            let ca = Generations::one(generation);
+            if surely.holds(ca) {
+                continue;
+            }
+            let needing = clients.iter().filter(|client| {
+                client.leaf.is_some_and(|leaf| leaf.presented().any(|leaf| needs(leaf, generation)))
+            });
+            violations.extend(needing.map(|client| {
+                Violation::new(
+                    Invariant::InUse,
+                    server.who.to_string(),
+                    format!("it may be without the {ca} CA, which {} relies on", client.who),
+                )
+            }));
+        }
+    }
+    violations
+}
+
+const fn needs(leaf: Presented, ca: Generation) -> bool {
+    matches!((leaf, ca), (Presented::Old, Generation::Old) | (Presented::NewBare, Generation::New))
+}
+
+/// One direction of a connection: who verifies, and what is presented. Either may be unknown, or not used.
+struct Edge {
+    verifier: Option<Values>,
+    presented: Option<Values>,
+    client_verifies: bool,
+}
+
+impl Edge {
+    /// The client verifies the server.
+    const fn of(verifier: Option<Values>, presented: Option<Values>) -> Self {
+        Self { verifier, presented, client_verifies: true }
+    }
+
+    /// The server verifies the client.
+    const fn back(presented: Option<Values>, verifier: Option<Values>) -> Self {
+        Self { verifier, presented, client_verifies: false }
+    }
+
+    fn judge(&self, client: &dyn fmt::Display, server: &dyn fmt::Display, violations: &mut Vec<Violation>) {
+        let (Some(verifier), Some(presented)) = (self.verifier, self.presented) else { return };
+        for held in verifier.generations() {
+            for leaf in presented.presented() {
+                if !held.accepts(leaf) {
+                    let why = if self.client_verifies {
+                        format!("the client may trust {held}, the server may present {leaf}")
+                    } else {
+                        format!("the server may trust {held}, the client may present {leaf}")
+                    };
+                    violations.push(Violation::new(Invariant::Trust, format!("{client} -> {server}"), why));
+                }
+            }
+        }
+    }
+}
+
+/// A client of the API servers.
+struct ApiClient<'a> {
+    who: Name<'a>,
+    roots: Option<Values>,
+    leaf: Option<Values>,
+}
+
+enum Name<'a> {
+    Process(&'a Process),
+    Pod(&'a crate::world::Pod),
+    Fixed(&'static str),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Process(process) => process.who.fmt(f),
+            Name::Pod(pod) => pod.name.fmt(f),
+            Name::Fixed(name) => f.write_str(name),
+        }
+    }
+}
+
+fn api_clients(world: &World) -> Vec<ApiClient<'_>> {
+    let mut clients: Vec<ApiClient<'_>> = world
+        .processes
+        .iter()
+        .filter(|process| {
+            !matches!(process.who.kind, Kind::Component(Component::ApiServer | Component::Etcd))
+        })
+        .map(|process| ApiClient {
+            who: Name::Process(process),
+            roots: process.possible(Slot::ApiRoots),
+            leaf: process.possible(Slot::ApiClient),
+        })
+        .collect();
+    clients.extend(world.pods.iter().map(|pod| ApiClient {
+        who: Name::Pod(pod),
+        roots: Some(pod.roots),
+        leaf: None,
+    }));
+    clients.push(ApiClient {
+        who: Name::Fixed("kubecert"),
+        roots: Some(Values::held(world.ours.0)),
+        leaf: Some(Values::one(Value::Presents(world.ours.1))),
+    });
+    // What the controller manager issues for a request is the leaf alone, without the cross certificate (seen live;
+    // `pkg/controller/certificates/signer/signer.go` returns one certificate), and a kubelet may ask at any time.
+    let issuing = world.anywhere(Component::ControllerManager, Slot::Issuer);
+    let mut issued = Values::default();
+    for held in issuing.generations() {
+        let leaf = if held.holds(Generations::NEW) { Presented::NewBare } else { Presented::Old };
+        issued.join(Values::one(Value::Presents(leaf)));
+    }
+    clients.push(ApiClient {
+        who: Name::Fixed("a freshly issued certificate"),
+        roots: None,
+        leaf: Some(issued),
+    });
+    clients.extend(outside(world.strategy, world.phase));
+    clients
+}
+
+/// Clients beyond the plan's reach, and how long they are promised to work.
+///
+/// With cross certificates one that knows the old CA works until that is dropped, and one that was given the new CA works
+/// from the end of the introduction. With bundles one that knows the old CA alone works until servers present new
+/// leaves, one that knows both works throughout, and one that knows the new CA alone works once all do.
+fn outside<'a>(strategy: Strategy, phase: PhaseName) -> impl Iterator<Item = ApiClient<'a>> {
+    let client = |who, roots, leaf| ApiClient {
+        who: Name::Fixed(who),
+        roots: Some(Values::held(roots)),
+        leaf: Some(Values::one(Value::Presents(leaf))),
+    };
+    let cross = strategy == Strategy::CrossSigned;
+    let old_until = if cross { PhaseName::Drop } else { PhaseName::Switch };
+    let new_from = if cross { PhaseName::Switch } else { PhaseName::Drop };
+    [
+        (phase < old_until).then(|| client("a client of the old CA", Generations::OLD, Presented::Old)),
+        (phase < PhaseName::Drop)
+            .then(|| client("a client of the old CA that knows both", Generations::BOTH, Presented::Old)),
+        (phase >= new_from).then(|| client("a client of the new CA", Generations::NEW, Presented::NewBare)),
+        // It may present its new certificate as soon as it is told that both are accepted.
+        (phase >= PhaseName::Switch)
+            .then(|| client("a client of the new CA that knows both", Generations::BOTH, Presented::NewBare)),
+    ]
+    .into_iter()
+    .flatten()
+}

@@ -1,0 +1,239 @@
+//! Whether a plan is well-formed.
+
+use std::collections::BTreeSet;
+
+use super::run::comes_after;
+use super::{Invariant, Violation};
+use crate::inventory::Server;
+use crate::model::{Component, NodeName};
+use crate::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, StepId, Target};
+
+/// Checks what can be said without trying the plan out.
+pub fn form(plan: &Plan) -> Vec<Violation> {
+    let mut violations = phases_in_order(plan);
+    violations.extend(ids(plan));
+    let servers = servers(plan);
+    for phase in &plan.phases {
+        violations.extend(diversions(phase));
+        violations.extend(control_planes_in_line(phase));
+        violations.extend(files_before_restarts(phase));
+        violations.extend(barrier_names_all(phase, &servers));
+    }
+    violations.extend(staged_before_use(plan));
+    violations
+}
+
+fn violation(subject: impl Into<String>, why: impl Into<String>) -> Violation {
+    Violation::new(Invariant::Form, subject, why)
+}
+
+fn phases_in_order(plan: &Plan) -> Vec<Violation> {
+    plan.phases
+        .windows(2)
+        .filter(|pair| pair[0].name >= pair[1].name)
+        .map(|pair| {
+            violation(format!("phase {}", pair[1].name), format!("it follows phase {}", pair[0].name))
+        })
+        .collect()
+}
+
+/// Ids are unique, and steps come after earlier steps of the same phase.
+fn ids(plan: &Plan) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut seen = BTreeSet::new();
+    for phase in &plan.phases {
+        let mut here: BTreeSet<StepId> = BTreeSet::new();
+        for step in &phase.steps {
+            if !seen.insert(step.id) {
+                violations.push(violation(step.title.clone(), "its id is taken").at(step.id));
+            }
+            for after in step.after.iter().filter(|after| !here.contains(after)) {
+                let why = format!("it comes after {after}, which is no earlier step of its phase");
+                violations.push(violation(step.title.clone(), why).at(step.id));
+            }
+            here.insert(step.id);
+        }
+    }
+    violations
+}
+
+/// Each diversion is taken away by a later step of its phase, with what it is for in between.
+fn diversions(phase: &Phase) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for step in phase.steps.iter().filter(|step| matches!(step.action, Action::Divert { .. })) {
+        let back = phase.steps.iter().find(|candidate| {
+            candidate.action == Action::Undivert
+                && candidate.target == step.target
+                && comes_after(phase, candidate.id, step.id)
+        });
+        if back.is_none() {
+            violations.push(violation(step.title.clone(), "nothing takes the diversion away").at(step.id));
+        }
+    }
+    violations
+}
+
+/// Steps that take an API server or an etcd member down are in line over the nodes: no two of them could run at the same
+/// time, whatever the driver does.
+fn control_planes_in_line(phase: &Phase) -> Vec<Violation> {
+    let restarts: Vec<(&Step, &NodeName)> = phase
+        .steps
+        .iter()
+        .filter_map(|step| match (&step.action, &step.target) {
+            (
+                Action::Divert { .. }
+                | Action::ReplaceStaticPod { component: Component::ApiServer, .. }
+                | Action::EndProcess { component: Component::ApiServer }
+                | Action::RestartUnit { component: Component::Etcd, .. },
+                Target::Node(node),
+            ) => Some((step, node)),
+            _ => None,
+        })
+        .collect();
+    let mut violations = Vec::new();
+    for (position, (step, node)) in restarts.iter().enumerate() {
+        for (earlier, other) in &restarts[..position] {
+            if node != other && !comes_after(phase, step.id, earlier.id) {
+                let why = format!("it may run at the same time as {} on {other}", earlier.title);
+                violations.push(
+                    Violation::new(Invariant::OneAtATime, format!("{} on {node}", step.title), why)
+                        .at(step.id),
+                );
+            }
+        }
+    }
+    violations
+}
+
+/// On one node, the files that a process may read change before or after it is restarted, never meanwhile: otherwise
+/// nobody knows which of them the new process has read.
+fn files_before_restarts(phase: &Phase) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for change in &phase.steps {
+        let paths: Vec<&str> = match &change.action {
+            Action::Write { files } => files.iter().map(|file| file.path.as_str()).collect(),
+            Action::Remove { paths } => paths.iter().map(String::as_str).collect(),
+            _ => continue,
+        };
+        for restart in phase.steps.iter().filter(|restart| restart.target == change.target) {
+            let component = match restart.action {
+                Action::ReplaceStaticPod { component, .. }
+                | Action::EndProcess { component }
+                | Action::RestartUnit { component, .. } => component,
+                _ => continue,
+            };
+            let concerned = paths.iter().any(|path| may_read(component, path));
+            let in_line =
+                comes_after(phase, change.id, restart.id) || comes_after(phase, restart.id, change.id);
+            if concerned && !in_line {
+                let why =
+                    format!("it may change files while {} ({}) is under way", restart.title, restart.id);
+                violations
+                    .push(violation(format!("{} on {}", change.title, change.target), why).at(change.id));
+            }
+        }
+    }
+    violations
+}
+
+/// Whether a component may read a file. Only control-plane pods have flags that a plan points elsewhere.
+fn may_read(component: Component, path: &str) -> bool {
+    match component {
+        Component::Scheduler | Component::KubeProxy => ["ca.crt", "client.crt", "client.key"]
+            .iter()
+            .any(|file| path == crate::layout::certificate_file(file)),
+        Component::Kubelet | Component::Etcd => !path.starts_with(crate::layout::STAGE),
+        Component::ApiServer | Component::ControllerManager => true,
+    }
+}
+
+/// All servers that a plan speaks of.
+fn servers(plan: &Plan) -> BTreeSet<Server> {
+    let mut servers = BTreeSet::new();
+    for step in plan.steps() {
+        let Target::Node(node) = &step.target else { continue };
+        match &step.action {
+            Action::ReplaceStaticPod { component: Component::ApiServer, .. } => {
+                servers.insert(Server::ApiServer(node.clone()));
+            }
+            Action::RestartUnit { component: Component::Etcd, .. } => {
+                servers.insert(Server::EtcdClient(node.clone()));
+                servers.insert(Server::EtcdPeer(node.clone()));
+            }
+            Action::RestartUnit { component: Component::Kubelet, .. } => {
+                servers.insert(Server::Kubelet(node.clone()));
+            }
+            _ => {}
+        }
+    }
+    servers
+}
+
+/// A barrier that looks at one server of a kind looks at all of them, and the barriers of the phases that change what is
+/// presented or trusted look at something.
+fn barrier_names_all(phase: &Phase, servers: &BTreeSet<Server>) -> Vec<Violation> {
+    let subject = || format!("barrier of phase {}", phase.name);
+    let named: BTreeSet<&Server> = phase
+        .barrier
+        .iter()
+        .filter_map(|predicate| match predicate {
+            Predicate::Presents { server, .. } => Some(server),
+            _ => None,
+        })
+        .collect();
+    let mut violations = Vec::new();
+    for server in servers {
+        let alike =
+            named.iter().any(|other| std::mem::discriminant(*other) == std::mem::discriminant(server));
+        if alike && !named.contains(server) {
+            violations.push(violation(subject(), format!("it leaves out {server}")));
+        }
+    }
+    let decides = matches!(phase.name, PhaseName::Introduce | PhaseName::Switch | PhaseName::Drop);
+    let api_servers = servers.iter().filter(|server| matches!(server, Server::ApiServer(_)));
+    if decides && !phase.steps.is_empty() {
+        for server in api_servers {
+            let looked_at = phase.barrier.iter().any(|predicate| match predicate {
+                Predicate::Presents { server: named, .. } | Predicate::Advertises { server: named, .. } => {
+                    named == server
+                }
+                _ => false,
+            });
+            if !looked_at {
+                violations.push(violation(subject(), format!("it does not look at {server}")));
+            }
+        }
+    }
+    violations
+}
+
+/// A manifest names no file of kubecert's own directory that was not put there before.
+fn staged_before_use(plan: &Plan) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut staged: BTreeSet<(&NodeName, &str)> = BTreeSet::new();
+    for step in plan.steps() {
+        let Target::Node(node) = &step.target else { continue };
+        match &step.action {
+            Action::Write { files } => staged.extend(files.iter().map(|file| (node, file.path.as_str()))),
+            Action::ReplaceStaticPod { manifest: crate::material::Content::Text(text), .. } => {
+                for path in mentioned(text) {
+                    if !staged.contains(&(node, path)) {
+                        let why = format!("its manifest names {path}, which nothing has put there");
+                        violations.push(violation(step.title.clone(), why).at(step.id));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    violations
+}
+
+/// Files below kubecert's own directory that a text names.
+fn mentioned(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(crate::layout::STAGE).map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| c.is_whitespace() || "\"',]".contains(c)).unwrap_or(rest.len());
+        &rest[..end]
+    })
+}

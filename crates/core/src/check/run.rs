@@ -1,0 +1,282 @@
+//! Tries a plan out (I1 to I6 and I8).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Invariant, Violation};
+use crate::intent::Strategy;
+use crate::inventory::Inventory;
+use crate::model::{Component, NodeName, Role};
+use crate::plan::{Action, Phase, PhaseName, Plan, Step, StepId, Target};
+use crate::world::{Disk, Effect, Generations, Health, Impossible, Kind, Process, Slot, Values, Who, World};
+
+/// Tries a plan out in the order of its ids, and checks everything after every effect.
+pub fn run(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut runner = Runner::new(plan, inventory);
+    for phase in &plan.phases {
+        violations.extend(runner.enter(phase, &plan.kept));
+        for step in &phase.steps {
+            violations.extend(runner.step(step));
+        }
+        violations.extend(runner.leave(phase));
+    }
+    // What is wrong in one state is mostly wrong in the next one, too; the first is the one to look at.
+    let mut seen = BTreeSet::new();
+    violations.retain(|violation| {
+        seen.insert((violation.invariant, violation.subject.clone(), violation.why.clone()))
+    });
+    violations
+}
+
+/// Walks a world through a plan, in any order that the caller likes, and checks the invariants on the way.
+#[derive(Clone, Debug)]
+pub struct Runner {
+    /// The world as it is now.
+    pub world: World,
+    /// All that is possible in it, as of the last look.
+    possible: Vec<Values>,
+    /// Files that were backed up, by node.
+    backed_up: Arc<BTreeMap<NodeName, BTreeSet<String>>>,
+}
+
+impl Runner {
+    /// Before the first phase.
+    pub fn new(plan: &Plan, inventory: &Inventory) -> Self {
+        let world = World::from_inventory(inventory, plan.strategy);
+        Self { possible: world.everything(), world, backed_up: Arc::default() }
+    }
+
+    /// Begins a phase.
+    pub fn enter(&mut self, phase: &Phase, kept: &[crate::plan::Kept]) -> Vec<Violation> {
+        self.world.enter(phase.name);
+        // What is left behind works until the servers change to what it does not know.
+        let left_behind = match self.world.strategy {
+            Strategy::CrossSigned => PhaseName::Drop,
+            Strategy::Bundled => PhaseName::Switch,
+        };
+        if phase.name >= left_behind {
+            for kept in kept {
+                self.world.forget_pod(&kept.id);
+            }
+        }
+        self.possible = self.world.everything();
+        super::state(&self.world)
+    }
+
+    /// Does a step, and checks after each of its effects.
+    pub fn step(&mut self, step: &Step) -> Vec<Violation> {
+        self.step_with(step, |_| {})
+    }
+
+    /// The same, and lets somebody look after each effect.
+    pub(super) fn step_with(&mut self, step: &Step, mut look: impl FnMut(&World)) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        self.back_up(step);
+        let effects = match World::effects(step) {
+            Ok(effects) => effects,
+            Err(why) => return vec![Violation::new(Invariant::Form, step.title.clone(), why).at(step.id)],
+        };
+        for effect in effects {
+            violations.extend(self.can_be_undone(&effect));
+            violations.extend(self.ends_safely(&effect));
+            let before = acceptance(&self.world);
+            match self.world.enact(&effect) {
+                Ok(()) => {}
+                Err(error) => {
+                    let subject = step.title.clone();
+                    violations.push(Violation::new(Invariant::Form, subject, error.to_string()));
+                    if matches!(error, Impossible::Never(_)) {
+                        continue;
+                    }
+                    break;
+                }
+            }
+            look(&self.world);
+            violations.extend(only_grows(&before, &self.world));
+            violations.extend(super::one_at_a_time(&self.world));
+            // The other rules speak of what is possible, so that only something newly possible can break them.
+            let possible = self.world.everything();
+            if possible.iter().zip(&self.possible).any(|(now, before)| !before.covers(*now)) {
+                violations.extend(super::trust(&self.world));
+                violations.extend(super::tokens(&self.world));
+                violations.extend(super::in_use(&self.world));
+            }
+            self.possible = possible;
+            if let Effect::Write(node, path, _) | Effect::Remove(node, path) = &effect {
+                violations
+                    .extend(startable(&self.world, node, false, |process, disk| process.reads(disk, path)));
+            }
+        }
+        if let (Target::Node(node), false) = (&step.target, matches!(step.action, Action::Await { .. })) {
+            violations.extend(startable(&self.world, node, true, |_, _| true));
+        }
+        violations.into_iter().map(|violation| violation.at(step.id)).collect()
+    }
+
+    /// Passes a phase's barrier.
+    pub fn leave(&mut self, phase: &Phase) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        for predicate in &phase.barrier {
+            if !self.world.observe(predicate) {
+                let subject = format!("barrier of phase {}", phase.name);
+                let why = format!("waits for something that nothing brings about: {predicate}");
+                violations.push(Violation::new(Invariant::Form, subject, why));
+            }
+        }
+        if !self.world.diverted.is_empty() {
+            let subject = format!("phase {}", phase.name);
+            violations.push(Violation::new(Invariant::OneAtATime, subject, "it leaves a diversion behind"));
+        }
+        if phase.name == PhaseName::Finish && !self.world.paused.is_empty() {
+            violations.push(Violation::new(Invariant::Form, "phase finish", "it leaves units paused"));
+        }
+        self.possible = self.world.everything();
+        violations.extend(super::state(&self.world));
+        violations
+    }
+
+    fn back_up(&mut self, step: &Step) {
+        if let (Action::BackUp { paths }, Target::Node(node)) = (&step.action, &step.target) {
+            Arc::make_mut(&mut self.backed_up).entry(node.clone()).or_default().extend(paths.iter().cloned());
+        }
+    }
+
+    /// I8: what changes before the old CA is dropped lies in a backup, or below kubecert's own directory.
+    fn can_be_undone(&self, effect: &Effect) -> Option<Violation> {
+        let (Effect::Write(node, path, _) | Effect::Place(node, _, path, _) | Effect::Remove(node, path)) =
+            effect
+        else {
+            return None;
+        };
+        if self.world.phase() >= PhaseName::Drop || path.starts_with(crate::layout::STAGE) {
+            return None;
+        }
+        let saved = self.backed_up.get(node).is_some_and(|paths| paths.contains(path));
+        (!saved).then(|| {
+            Violation::new(Invariant::Undo, format!("{path} on {node}"), "it changes without a backup")
+        })
+    }
+
+    /// I3: an API server, or the etcd member that it depends on, ends only while new connections go elsewhere.
+    fn ends_safely(&self, effect: &Effect) -> Option<Violation> {
+        let control_planes = self.world.nodes().iter().filter(|node| node.role == Role::ControlPlane).count();
+        match effect {
+            Effect::End(node, component @ (Component::ApiServer | Component::Etcd))
+                if control_planes > 1 && !self.world.diverted.contains(node) =>
+            {
+                let why = "it ends while new connections still go to its node";
+                Some(Violation::new(Invariant::OneAtATime, format!("{component} on {node}"), why))
+            }
+            Effect::Undivert(node) => {
+                let process = self.world.process(node, Component::ApiServer)?;
+                (process.health != Health::Serving).then(|| {
+                    let why = "new connections go to it before it was seen to serve";
+                    Violation::new(Invariant::OneAtATime, process.who.to_string(), why)
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// I3: at most one control plane has an API server or an etcd member that nobody has seen serve since it was restarted,
+/// and at most one is diverted.
+pub fn one_at_a_time(world: &World) -> Vec<Violation> {
+    let mut away: BTreeSet<&NodeName> = world.diverted.iter().collect();
+    away.extend(
+        world
+            .each(Component::ApiServer)
+            .chain(world.each(Component::Etcd))
+            .filter(|process| process.health != Health::Serving)
+            .map(|process| &process.who.node),
+    );
+    if away.len() < 2 {
+        return Vec::new();
+    }
+    let names = away.into_iter().map(NodeName::as_str).collect::<Vec<_>>().join(" and ");
+    vec![Violation::new(Invariant::OneAtATime, names, "they are in hand at the same time")]
+}
+
+/// What an API server or an etcd member accepts its clients by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acceptance {
+    who: Arc<Who>,
+    slot: Slot,
+    held: Generations,
+}
+
+/// What API servers and etcd members accept, in the order of the processes.
+pub fn acceptance(world: &World) -> Vec<Acceptance> {
+    let stores = [Slot::ClientCa, Slot::PeerCa, Slot::RequestHeaderCa, Slot::TokenKeys];
+    world
+        .each(Component::ApiServer)
+        .chain(world.each(Component::Etcd))
+        .flat_map(|process| {
+            stores.into_iter().filter_map(|slot| {
+                let held = process.expected(slot)?.surely();
+                Some(Acceptance { who: Arc::clone(&process.who), slot, held })
+            })
+        })
+        .collect()
+}
+
+/// I4: what API servers and etcd members accept only grows before the old CA is dropped; from then on what an API server
+/// accepts only shrinks, and what an etcd member accepts has the new CA.
+///
+/// With cross certificates an etcd member goes from the old CA to the new one in a single start, since all its clients
+/// present leaves that both accept; that is I1's business. Kubelets are left out for the same reason: their only clients
+/// with certificates are the API servers.
+pub fn only_grows(before: &[Acceptance], after: &World) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (before, after_) in before.iter().zip(acceptance(after)) {
+        let (was, is) = (before.held, after_.held);
+        let api_server = before.who.kind == Kind::Component(Component::ApiServer);
+        let why = if after.phase() < PhaseName::Drop {
+            (!is.holds(was)).then_some("shrinks before the old CA is dropped")
+        } else if api_server {
+            (!was.holds(is)).then_some("grows after the old CA was dropped")
+        } else {
+            (was != is && !is.holds(Generations::NEW)).then_some("goes back")
+        };
+        if let Some(why) = why {
+            let why = format!("its {:?} {why}: from {was} to {is}", before.slot);
+            violations.push(Violation::new(Invariant::OnlyGrows, before.who.to_string(), why));
+        }
+    }
+    violations
+}
+
+/// I1 once more: a process that restarts at this instant must come up. `settled` says that nobody is in the middle of
+/// replacing a pair on that node.
+fn startable(
+    world: &World,
+    node: &NodeName,
+    settled: bool,
+    concerned: impl Fn(&Process, &Disk) -> bool,
+) -> Vec<Violation> {
+    let Some(disk) = world.disk(node) else { return Vec::new() };
+    let here =
+        world.processes().iter().filter(|process| &process.who.node == node && concerned(process, disk));
+    here.flat_map(|process| {
+        let reasons = process.broken(disk, settled).into_iter();
+        reasons.map(|why| {
+            Violation::new(Invariant::Trust, process.who.to_string(), format!("it would not start: {why}"))
+        })
+    })
+    .collect()
+}
+
+/// Whether one step comes after another, directly or not.
+pub(super) fn comes_after(phase: &Phase, step: StepId, earlier: StepId) -> bool {
+    let mut waiting = vec![step];
+    let mut seen = BTreeSet::new();
+    while let Some(id) = waiting.pop() {
+        let Some(found) = phase.steps.iter().find(|candidate| candidate.id == id) else { continue };
+        if found.after.contains(&earlier) {
+            return true;
+        }
+        waiting.extend(found.after.iter().copied().filter(|id| seen.insert(*id)));
+    }
+    false
+}

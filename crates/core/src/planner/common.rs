@@ -1,0 +1,527 @@
+//! What both plans for AKS engine's layout have in common.
+
+use std::net::IpAddr;
+
+use super::Naming;
+use crate::inventory::{CaBundleHolder, CaRef, Inventory, NodeFacts, Observed, Server, TlsSecret};
+use crate::layout::{self, certificate_file, manifest_file, transition_file};
+use crate::manifest::{flag_values, set_flag};
+use crate::material::{ChainForm, Content, Part, chain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
+use crate::plan::{
+    Access, Action, AuthorityOrder, FileWrite, LeafOrder, LeafShape, PlanError, Predicate, StepId, Target,
+};
+
+use super::builder::PhaseBuilder;
+
+/// The old and the new CA of a domain.
+pub(super) const fn ca(domain: TrustDomain, generation: Generation) -> CaRef {
+    CaRef { domain, generation }
+}
+
+/// The cluster CA of a generation, as a part.
+pub(super) const fn cluster_ca(generation: Generation) -> Part {
+    Part::Ca(TrustDomain::Cluster, generation)
+}
+
+/// A control-plane node with what a visit to it needs.
+pub(super) struct Master<'a> {
+    pub(super) node: &'a Node,
+    pub(super) address: IpAddr,
+    /// The next control plane, to which new connections go meanwhile; `None` where there is only one.
+    pub(super) neighbour: Option<(NodeName, IpAddr)>,
+    apiserver: String,
+    controller_manager: String,
+}
+
+/// The cluster as the planner sees it.
+pub(super) struct Scene<'a> {
+    pub(super) inventory: &'a Inventory,
+    pub(super) naming: &'a Naming,
+    /// In the order in which they are visited: the etcd leader last, so that leadership moves once.
+    pub(super) masters: Vec<Master<'a>>,
+    pub(super) agents: Vec<&'a Node>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(inventory: &'a Inventory, naming: &'a Naming) -> Result<Self, PlanError> {
+        let mut nodes: Vec<&Node> = inventory.cluster.control_planes().collect();
+        if nodes.is_empty() {
+            return Err(PlanError::NoControlPlane);
+        }
+        let leads = |node: &Node| {
+            inventory
+                .etcd
+                .seen()
+                .is_some_and(|members| members.iter().any(|m| m.leader && m.name == node.name.as_str()))
+        };
+        nodes.sort_by_key(|node| (leads(node), node.index));
+        let address =
+            |node: &Node| node.address.ok_or_else(|| PlanError::AddressUnknown { node: node.name.clone() });
+        let masters = nodes
+            .iter()
+            .enumerate()
+            .map(|(position, node)| {
+                let next = nodes[(position + 1) % nodes.len()];
+                let neighbour =
+                    if nodes.len() > 1 { Some((next.name.clone(), address(next)?)) } else { None };
+                Ok(Master {
+                    node,
+                    address: address(node)?,
+                    neighbour,
+                    apiserver: manifest(inventory, &node.name, Component::ApiServer)?,
+                    controller_manager: manifest(inventory, &node.name, Component::ControllerManager)?,
+                })
+            })
+            .collect::<Result<Vec<_>, PlanError>>()?;
+        Ok(Self { inventory, naming, masters, agents: inventory.cluster.agents().collect() })
+    }
+
+    /// All nodes, masters in the order of their visits first.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &'a Node> {
+        self.masters.iter().map(|master| master.node).chain(self.agents.iter().copied())
+    }
+
+    pub(super) fn facts(&self, node: &NodeName) -> Option<&'a NodeFacts> {
+        self.inventory.nodes.get(node).and_then(Observed::seen)
+    }
+
+    /// The new CAs.
+    pub(super) fn authorities(&self, cross_signed: bool) -> Result<Vec<AuthorityOrder>, PlanError> {
+        let old = self
+            .inventory
+            .current_ca()
+            .ok_or_else(|| PlanError::TemplateUnknown { leaf: LeafId::from("ca") })?;
+        let mut orders = vec![AuthorityOrder {
+            domain: TrustDomain::Cluster,
+            common_name: next_common_name(&old.subject),
+            like: old.pem.clone(),
+            key: old.key.clone(),
+            cross_signed,
+        }];
+        if let Some(front_proxy) = self.front_proxy_ca() {
+            orders.push(AuthorityOrder {
+                domain: TrustDomain::FrontProxy,
+                common_name: next_common_name(&front_proxy.subject),
+                like: front_proxy.pem.clone(),
+                key: front_proxy.key.clone(),
+                cross_signed: false,
+            });
+        }
+        Ok(orders)
+    }
+
+    /// The front proxy's CA on the first control plane; `None` where the cluster has no aggregation.
+    pub(super) fn front_proxy_ca(&self) -> Option<&'a crate::inventory::CertificateFacts> {
+        let facts = self.facts(&self.masters.first()?.node.name)?;
+        facts.file(&certificate_file("proxy-ca.crt"))?.certificates.first()
+    }
+
+    /// Every leaf that is replaced.
+    pub(super) fn leaves(&self) -> Result<Vec<LeafOrder>, PlanError> {
+        let mut orders = Vec::new();
+        for (id, present) in &self.inventory.description.certificates {
+            if id.as_str() != "ca" {
+                orders.push(LeafOrder {
+                    id: id.clone(),
+                    domain: TrustDomain::Cluster,
+                    shape: LeafShape::Like(present.pem.clone()),
+                    key: present.key.clone(),
+                });
+            }
+        }
+        for leaf in ["apiserver", "client", "kubectlClient", "etcdserver", "etcdclient"] {
+            if !orders.iter().any(|order| order.id.as_str() == leaf) {
+                return Err(PlanError::TemplateUnknown { leaf: LeafId::from(leaf) });
+            }
+        }
+        for node in self.nodes() {
+            let name = &node.name;
+            orders.push(LeafOrder {
+                id: layout::kubelet_server(name),
+                domain: TrustDomain::Cluster,
+                shape: LeafShape::KubeletServer(name.clone(), node.address),
+                key: self.key_of(name, &certificate_file("kubeletserver.crt")),
+            });
+            if self.has_kubelet_client(name) {
+                orders.push(LeafOrder {
+                    id: layout::kubelet_client(name),
+                    domain: TrustDomain::Cluster,
+                    shape: LeafShape::KubeletClient(name.clone()),
+                    key: self.key_of(name, &layout::kubelet_client_link()),
+                });
+            }
+        }
+        if let (Some(_), Some(master)) = (self.front_proxy_ca(), self.masters.first()) {
+            orders.push(LeafOrder {
+                id: layout::front_proxy(),
+                domain: TrustDomain::FrontProxy,
+                shape: LeafShape::FrontProxyClient,
+                key: self.key_of(&master.node.name, &certificate_file("proxy.crt")),
+            });
+        }
+        for secret in self.tls_secrets() {
+            if let Some(leaf) = secret.chain.first() {
+                orders.push(LeafOrder {
+                    id: tls_secret_leaf(secret),
+                    domain: TrustDomain::Cluster,
+                    shape: LeafShape::Like(leaf.pem.clone()),
+                    key: leaf.key.clone(),
+                });
+            }
+        }
+        Ok(orders)
+    }
+
+    /// The key algorithm of a certificate file on a node; RSA 2048, as AKS engine's own scripts make them, if unknown.
+    fn key_of(&self, node: &NodeName, path: &str) -> String {
+        self.facts(node)
+            .and_then(|facts| facts.file(path))
+            .and_then(|file| file.certificates.first())
+            .map_or_else(|| "rsa-2048".to_owned(), |certificate| certificate.key.clone())
+    }
+
+    /// Whether a kubelet has a client certificate of its own, rather than the shared one only.
+    pub(super) fn has_kubelet_client(&self, node: &NodeName) -> bool {
+        self.facts(node).is_some_and(|facts| facts.file(&layout::kubelet_client_link()).is_some())
+    }
+
+    /// TLS Secrets whose leaf the cluster CA really signed.
+    pub(super) fn tls_secrets(&self) -> impl Iterator<Item = &'a TlsSecret> {
+        let ca = self.inventory.current_ca().map(|ca| ca.fingerprint.clone());
+        self.inventory.api.seen().into_iter().flat_map(|api| &api.tls_secrets).filter(move |secret| {
+            secret.chain.first().is_some_and(|leaf| leaf.signed_by.is_some() && leaf.signed_by == ca)
+        })
+    }
+
+    /// Objects whose `caBundle` holds the cluster CA.
+    pub(super) fn ca_bundles(&self) -> impl Iterator<Item = &'a CaBundleHolder> {
+        let ca = self.inventory.current_ca().map(|ca| ca.fingerprint.clone());
+        self.inventory
+            .api
+            .seen()
+            .into_iter()
+            .flat_map(|api| &api.ca_bundles)
+            .filter(move |(_, roots)| roots.iter().any(|root| Some(&root.fingerprint) == ca.as_ref()))
+            .map(|(holder, _)| holder)
+    }
+
+    /// The units that would fight the rotation and are active on that node.
+    pub(super) fn monitors(&self, node: &NodeName) -> Vec<String> {
+        self.facts(node)
+            .map(|facts| {
+                facts.active_units.iter().filter(|unit| layout::MONITORS.contains(&unit.as_str())).cloned()
+            })
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Files of a node that a run changes.
+    pub(super) fn changed_files(&self, node: &Node) -> Vec<String> {
+        let mut files: Vec<String> =
+            ["ca.crt", "client.crt", "client.key", "kubeletserver.crt", "kubeletserver.key"]
+                .map(certificate_file)
+                .into();
+        if let Some(master) = self.masters.iter().find(|master| master.node.name == node.name) {
+            let peer = layout::etcd_peer(master.node.index);
+            files.extend(
+                [
+                    "ca.key",
+                    "apiserver.crt",
+                    "apiserver.key",
+                    "etcdserver.crt",
+                    "etcdserver.key",
+                    "etcdclient.crt",
+                    "etcdclient.key",
+                ]
+                .map(certificate_file),
+            );
+            files
+                .extend([certificate_file(&format!("{peer}.crt")), certificate_file(&format!("{peer}.key"))]);
+            if self.front_proxy_ca().is_some() {
+                files.extend(["proxy-ca.crt", "proxy.crt", "proxy.key"].map(certificate_file));
+            }
+            files.push(manifest_file(Component::ApiServer));
+            files.push(manifest_file(Component::ControllerManager));
+            files.push(layout::admin_kubeconfig(&self.inventory.cluster.admin_user));
+        }
+        if self.has_kubelet_client(&node.name) {
+            files.push(layout::kubelet_client_link());
+            // Not there yet, and recorded as absent, so that going back removes it.
+            files.push(self.kubelet_client_file());
+        }
+        files
+    }
+
+    /// The files of kubelet on a node in the new generation, its trust being `roots`.
+    pub(super) fn kubelet_files(&self, node: &Node, roots: Vec<Part>) -> Vec<FileWrite> {
+        let mut files = Vec::new();
+        files.extend(pair(
+            &layout::kubelet_server(&node.name),
+            ChainForm::Bare,
+            &certificate_file("kubeletserver"),
+        ));
+        if !self.masters.iter().any(|master| master.node.name == node.name) {
+            files.extend(pair(&LeafId::from("client"), ChainForm::Bare, &certificate_file("client")));
+        }
+        if self.has_kubelet_client(&node.name) {
+            let leaf = layout::kubelet_client(&node.name);
+            let file = self.kubelet_client_file();
+            files.push(FileWrite {
+                path: file.clone(),
+                content: Content::Parts(vec![
+                    Part::Leaf(leaf.clone(), Generation::New),
+                    Part::LeafKey(leaf, Generation::New),
+                ]),
+                access: Some(layout::private()),
+            });
+            files.push(FileWrite {
+                path: layout::kubelet_client_link(),
+                content: Content::Link(file),
+                access: None,
+            });
+        }
+        files.push(FileWrite {
+            path: certificate_file("ca.crt"),
+            content: Content::Parts(roots),
+            access: None,
+        });
+        files
+    }
+
+    /// Where kubelet's new client certificate goes, named as kubelet itself would.
+    fn kubelet_client_file(&self) -> String {
+        format!("{}/kubelet-client-{}.pem", layout::KUBELET_PKI, self.naming.stamp)
+    }
+
+    /// Files that kubelet reads at its start only, so that its process must be younger.
+    pub(super) fn kubelet_start_files(&self, node: &NodeName) -> Vec<String> {
+        let mut files = vec![certificate_file("ca.crt"), certificate_file("kubeletserver.crt")];
+        if self.has_kubelet_client(node) {
+            files.push(self.kubelet_client_file());
+        }
+        files
+    }
+
+    /// The common part of every plan's first phase: backups, staged files, monitors at rest.
+    ///
+    /// `transition` gives the files that a control plane's processes read while two generations are about.
+    pub(super) fn prepare(
+        &self,
+        phase: &mut PhaseBuilder<'_>,
+        transition: impl Fn(&Master<'_>) -> Vec<FileWrite>,
+    ) {
+        for node in self.nodes() {
+            let on = Target::Node(node.name.clone());
+            let backup =
+                phase.step(on.clone(), "back up", Action::BackUp { paths: self.changed_files(node) }, []);
+            if let Some(master) = self.masters.iter().find(|master| master.node.name == node.name) {
+                let files = transition(master);
+                let staged = phase.step(on.clone(), "stage new files", Action::Write { files }, [backup]);
+                let units = self.monitors(&node.name);
+                if !units.is_empty() {
+                    phase.step(on, "pause monitors", Action::PauseUnits { units }, [staged]);
+                }
+            }
+        }
+    }
+
+    /// A visit to a control plane: new connections diverted, `inner` done, readiness awaited, diversion taken away.
+    /// Returns the last step.
+    pub(super) fn visit(
+        &self,
+        phase: &mut PhaseBuilder<'_>,
+        master: &Master<'_>,
+        after: impl IntoIterator<Item = StepId>,
+        inner: impl FnOnce(&mut PhaseBuilder<'_>, StepId) -> StepId,
+        gate: Vec<Predicate>,
+    ) -> StepId {
+        let on = || Target::Node(master.node.name.clone());
+        let port = self.inventory.cluster.api_port;
+        let begin = match &master.neighbour {
+            Some((name, to)) => {
+                let divert = Action::Divert { from: master.address, to: *to, port };
+                phase.step(on(), format!("divert new connections to {name}"), divert, after)
+            }
+            None => phase.step(
+                on(),
+                "announce the outage of the only control plane",
+                Action::Await { predicates: Vec::new() },
+                after,
+            ),
+        };
+        let changed = inner(phase, begin);
+        let ready =
+            phase.step(on(), "wait until it serves again", Action::Await { predicates: gate }, [changed]);
+        phase.step(on(), "take the diversion away", Action::Undivert, [ready])
+    }
+}
+
+impl Master<'_> {
+    pub(super) fn target(&self) -> Target {
+        Target::Node(self.node.name.clone())
+    }
+
+    /// The API server's manifest with some flags set; flags that it does not have are left out, since then the
+    /// component's default applies and reads no file.
+    pub(super) fn apiserver_manifest(&self, flags: &[(&str, &[String])]) -> Result<Content, PlanError> {
+        edit(&self.apiserver, &self.node.name, Component::ApiServer, flags)
+    }
+
+    /// The controller manager's manifest with some flags set.
+    pub(super) fn controller_manager_manifest(
+        &self,
+        flags: &[(&str, &[String])],
+    ) -> Result<Content, PlanError> {
+        edit(&self.controller_manager, &self.node.name, Component::ControllerManager, flags)
+    }
+
+    /// The leaves of etcd and of the API server's clients on this node, all read per handshake.
+    pub(super) fn hot_leaves(&self, form: ChainForm) -> Vec<FileWrite> {
+        let peer = layout::etcd_peer(self.node.index);
+        [LeafId::from("etcdserver"), peer, LeafId::from("etcdclient"), LeafId::from("client")]
+            .iter()
+            .flat_map(|leaf| pair(leaf, form, &certificate_file(leaf.as_str())))
+            .collect()
+    }
+
+    /// What etcd on this node must present.
+    pub(super) fn etcd_presents(&self, form: ChainForm) -> [Predicate; 2] {
+        let presents = |server, leaf| Predicate::Presents { server, leaf, generation: Generation::New, form };
+        let node = || self.node.name.clone();
+        [
+            presents(Server::EtcdClient(node()), LeafId::from("etcdserver")),
+            presents(Server::EtcdPeer(node()), layout::etcd_peer(self.node.index)),
+        ]
+    }
+
+    /// What the API server on this node must present.
+    pub(super) fn apiserver_presents(&self, form: ChainForm) -> Predicate {
+        Predicate::Presents {
+            server: Server::ApiServer(self.node.name.clone()),
+            leaf: LeafId::from("apiserver"),
+            generation: Generation::New,
+            form,
+        }
+    }
+
+    /// Which client CAs the API server on this node must name.
+    pub(super) fn apiserver_advertises(&self, cas: Vec<CaRef>) -> Predicate {
+        Predicate::Advertises { server: Server::ApiServer(self.node.name.clone()), cas }
+    }
+
+    pub(super) fn ready(&self) -> Predicate {
+        Predicate::ApiServerReady { node: self.node.name.clone() }
+    }
+}
+
+/// Key and certificate of a leaf at `<base>.key` and `<base>.crt`, keeping mode and owner of what is there. The key comes
+/// first: a server that reads both per handshake fails for the moment between the two writes either way, and the adapter
+/// makes that moment short.
+pub(super) fn pair(leaf: &LeafId, form: ChainForm, base: &str) -> [FileWrite; 2] {
+    [
+        FileWrite {
+            path: format!("{base}.key"),
+            content: Content::one(Part::LeafKey(leaf.clone(), Generation::New)),
+            access: None,
+        },
+        certificate(leaf, form, base),
+    ]
+}
+
+/// The certificate of a leaf at `<base>.crt`.
+pub(super) fn certificate(leaf: &LeafId, form: ChainForm, base: &str) -> FileWrite {
+    FileWrite {
+        path: format!("{base}.crt"),
+        content: Content::Parts(chain(leaf, TrustDomain::Cluster, form)),
+        access: None,
+    }
+}
+
+/// A file in the transition directory.
+pub(super) fn staged(name: &str, parts: Vec<Part>, access: Access) -> FileWrite {
+    FileWrite { path: transition_file(name), content: Content::Parts(parts), access: Some(access) }
+}
+
+/// The front proxy's pair.
+pub(super) fn front_proxy_pair() -> [FileWrite; 2] {
+    let leaf = layout::front_proxy();
+    [
+        FileWrite {
+            path: certificate_file("proxy.key"),
+            content: Content::one(Part::LeafKey(leaf.clone(), Generation::New)),
+            access: None,
+        },
+        FileWrite {
+            path: certificate_file("proxy.crt"),
+            content: Content::one(Part::Leaf(leaf, Generation::New)),
+            access: None,
+        },
+    ]
+}
+
+/// The front proxy's CA file.
+pub(super) fn front_proxy_roots(generations: &[Generation]) -> FileWrite {
+    let parts = generations.iter().map(|generation| Part::Ca(TrustDomain::FrontProxy, *generation)).collect();
+    FileWrite { path: certificate_file("proxy-ca.crt"), content: Content::Parts(parts), access: None }
+}
+
+/// The name of the leaf that goes into a TLS Secret.
+pub(super) fn tls_secret_leaf(secret: &TlsSecret) -> LeafId {
+    LeafId::new(format!("secret/{}", secret.object))
+}
+
+/// Another subject than the old CA's: `ca` becomes `ca-g2`, `ca-g2` becomes `ca-g3`.
+fn next_common_name(subject: &str) -> String {
+    let name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).unwrap_or("ca");
+    match name.rsplit_once("-g").and_then(|(stem, number)| Some((stem, number.parse::<u32>().ok()?))) {
+        Some((stem, number)) => format!("{stem}-g{}", number.saturating_add(1)),
+        None => format!("{name}-g2"),
+    }
+}
+
+fn manifest(inventory: &Inventory, node: &NodeName, component: Component) -> Result<String, PlanError> {
+    let path = manifest_file(component);
+    inventory
+        .nodes
+        .get(node)
+        .and_then(Observed::seen)
+        .and_then(|facts| facts.file(&path))
+        .and_then(|file| file.text.clone())
+        .ok_or_else(|| PlanError::ManifestUnreadable { node: node.clone(), path })
+}
+
+fn edit(
+    manifest: &str,
+    node: &NodeName,
+    component: Component,
+    flags: &[(&str, &[String])],
+) -> Result<Content, PlanError> {
+    let mut text = manifest.to_owned();
+    for (flag, values) in flags {
+        if flag_values(&text, flag).is_empty() {
+            continue;
+        }
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        text = set_flag(&text, flag, &values).map_err(|source| PlanError::Manifest {
+            node: node.clone(),
+            path: manifest_file(component),
+            source,
+        })?;
+    }
+    Ok(Content::Text(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_common_name;
+
+    #[test]
+    fn a_new_ca_never_has_the_name_of_the_old_one() {
+        assert_eq!(next_common_name("CN=ca"), "ca-g2");
+        assert_eq!(next_common_name("CN=ca-g2"), "ca-g3");
+        assert_eq!(next_common_name("CN=kubernetes,O=lab"), "kubernetes-g2");
+        assert_eq!(next_common_name("O=lab"), "ca-g2");
+    }
+}

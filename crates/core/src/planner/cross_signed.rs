@@ -1,0 +1,671 @@
+//! The cross-signed plan for AKS engine's layout.
+//!
+//! New leaves are presented together with the new CA's certificate as signed by the old CA, so that holders of either CA
+//! accept them; no trust bundle is ever needed on the side of clients. In order:
+//!
+//! 1. *prepare*: backups; new files staged beside the old ones; monitors at rest.
+//! 2. *introduce*: etcd's and the clients' leaves, all read per handshake, are replaced on every control plane. Then each
+//!    API server is visited once: it presents the new leaf, trusts clients of both CAs and accepts tokens of both keys.
+//!    The last one visited signs tokens with the new key at once, since all others accept those by then.
+//! 3. *switch*: trust files hold the new CA alone; kubelets and schedulers are restarted on it; the controller manager
+//!    publishes and issues with it; the other API servers come to sign with the new token key; then the workloads are
+//!    renewed, so that nobody holds the old CA or an old token any more.
+//! 4. *drop*: each control plane is visited a last time: its own manifest again, byte for byte, and etcd restarted on the
+//!    new CA; the cross certificate leaves all files.
+//! 5. *finish*: traces are removed, the operator's files are written.
+//!
+//! Trust of etcd and of the API servers towards etcd needs no change of any path: it is read at their start, and they
+//! start for the last time when `ca.crt` holds the new CA alone.
+
+use super::Naming;
+use super::builder::{Numbers, PhaseBuilder};
+use super::common::{
+    Master, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged,
+    tls_secret_leaf,
+};
+use crate::intent::{Intent, Strategy};
+use crate::inventory::{CaRef, Inventory, Server};
+use crate::layout::{self, certificate_file, manifest_file, transition_file};
+use crate::material::{ChainForm, Content, Part, chain};
+use crate::model::{Component, Generation, LeafId, TrustDomain};
+use crate::plan::{Action, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
+
+const OLD: Generation = Generation::Old;
+const NEW: Generation = Generation::New;
+
+pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, PlanError> {
+    let scene = Scene::new(inventory, naming)?;
+    let mut numbers = Numbers::default();
+    let phases = vec![
+        prepare(&scene, &mut numbers),
+        introduce(&scene, &mut numbers)?,
+        switch(&scene, intent, &mut numbers)?,
+        drop_trust(&scene, &mut numbers),
+        finish(&scene, &mut numbers),
+    ];
+    Ok(Plan {
+        schema: Plan::SCHEMA,
+        cluster: inventory.cluster.name.clone(),
+        why: intent.why,
+        strategy: Strategy::CrossSigned,
+        authorities: scene.authorities(true)?,
+        leaves: scene.leaves()?,
+        phases,
+        kept: kept(&scene),
+        notices: notices(&scene),
+    })
+}
+
+fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
+    let apiserver = LeafId::from("apiserver");
+    let transition = |master: &Master<'_>| {
+        vec![
+            staged("client-ca.crt", vec![cluster_ca(OLD), cluster_ca(NEW)], layout::public()),
+            staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
+            staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
+            staged("token-old.key", vec![Part::LeafKey(apiserver.clone(), OLD)], layout::private()),
+            staged("apiserver.key", vec![Part::LeafKey(apiserver.clone(), NEW)], layout::private()),
+            staged(
+                "apiserver.crt",
+                chain(&apiserver, TrustDomain::Cluster, ChainForm::WithCross),
+                layout::public(),
+            ),
+            token_signing_key(first_signer(scene, master)),
+        ]
+    };
+    let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
+    scene.prepare(&mut phase, transition);
+    phase.barrier([Predicate::EtcdHealthy]);
+    // New connections will be diverted to neighbours, and a kubelet that starts asks one of them for its node.
+    phase.barrier(scene.masters.iter().map(Master::ready));
+    phase.build()
+}
+
+fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Result<Phase, PlanError> {
+    let mut phase = PhaseBuilder::new(PhaseName::Introduce, numbers);
+    let credentials = phase.step(
+        Target::Operator,
+        "use the new client certificate from here on",
+        Action::UseCredentials {
+            roots: vec![ca(TrustDomain::Cluster, OLD), ca(TrustDomain::Cluster, NEW)],
+            identity: NEW,
+            form: ChainForm::WithCross,
+        },
+        [],
+    );
+    let hot: Vec<StepId> = scene
+        .masters
+        .iter()
+        .map(|master| {
+            let mut files = master.hot_leaves(ChainForm::WithCross);
+            if scene.front_proxy_ca().is_some() {
+                files.push(front_proxy_roots(&[OLD, NEW]));
+            }
+            phase.step(
+                master.target(),
+                "present new etcd and client certificates",
+                Action::Write { files },
+                [credentials],
+            )
+        })
+        .collect();
+    let mut gate: Vec<Predicate> =
+        scene.masters.iter().flat_map(|master| master.etcd_presents(ChainForm::WithCross)).collect();
+    gate.push(Predicate::EtcdHealthy);
+    let mut before = phase.step(
+        Target::Etcd,
+        "wait until every etcd member presents its new certificate",
+        Action::Await { predicates: gate },
+        hot,
+    );
+    for master in &scene.masters {
+        let manifest = transition_manifest(master)?;
+        before = scene.visit(
+            &mut phase,
+            master,
+            [before],
+            |phase, begin| replace_apiserver(phase, master, manifest, [begin]),
+            vec![
+                master.ready(),
+                master.apiserver_presents(ChainForm::WithCross),
+                master.apiserver_advertises(advertised(scene, &[OLD, NEW], &[OLD, NEW])),
+            ],
+        );
+    }
+    for master in &scene.masters {
+        phase.barrier(master.etcd_presents(ChainForm::WithCross));
+        phase.barrier([
+            master.ready(),
+            master.apiserver_presents(ChainForm::WithCross),
+            master.apiserver_advertises(advertised(scene, &[OLD, NEW], &[OLD, NEW])),
+            started_after(master, Component::ApiServer, vec![manifest_file(Component::ApiServer)]),
+            Predicate::AcceptsClientsOf { node: master.node.name.clone(), ca: ca(TrustDomain::Cluster, NEW) },
+        ]);
+    }
+    if scene.front_proxy_ca().is_some() {
+        let cas = [OLD, NEW].map(|generation| ca(TrustDomain::FrontProxy, generation));
+        phase.barrier([Predicate::ExtensionTrusts { cas: cas.to_vec() }]);
+    }
+    Ok(phase.build())
+}
+
+fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<Phase, PlanError> {
+    let mut phase = PhaseBuilder::new(PhaseName::Switch, numbers);
+    // The controller managers first, since what they publish takes longest to arrive everywhere; one after the other, so
+    // that there is one to lead at any time.
+    let mut controller_managers: Vec<StepId> = Vec::new();
+    for master in &scene.masters {
+        let manifest = master.controller_manager_manifest(&[
+            ("root-ca-file", &[transition_file("ca.crt")]),
+            ("cluster-signing-cert-file", &[transition_file("ca.crt")]),
+            ("cluster-signing-key-file", &[transition_file("ca.key")]),
+            ("service-account-private-key-file", &[transition_file("apiserver.key")]),
+        ])?;
+        let after = controller_managers.last().copied();
+        controller_managers.push(replace_controller_manager(&mut phase, master, manifest, after));
+    }
+    let released = phase.step(
+        Target::Api,
+        "release the lease of the former controller manager",
+        Action::ReleaseLease,
+        controller_managers.iter().copied(),
+    );
+    let published = phase.step(
+        Target::Api,
+        "wait until the new CA is published",
+        Action::Await {
+            predicates: vec![
+                Predicate::ControllerManagerLeads {
+                    files: vec![manifest_file(Component::ControllerManager)],
+                },
+                Predicate::RootsPublished { cas: vec![ca(TrustDomain::Cluster, NEW)] },
+                Predicate::TokenSecretsCarry { cas: vec![ca(TrustDomain::Cluster, NEW)] },
+            ],
+        },
+        [released],
+    );
+
+    // Then one control plane after the other: its files, its kubelet, a visit so that it signs tokens with the new key
+    // (the last one does already), its scheduler.
+    let mut before: Vec<StepId> = Vec::new();
+    let mut done = Vec::new();
+    for (position, master) in scene.masters.iter().enumerate() {
+        let mut files = scene.kubelet_files(master.node, vec![cluster_ca(NEW)]);
+        files.push(write_one("ca.key", Part::CaKey(TrustDomain::Cluster, NEW)));
+        if scene.front_proxy_ca().is_some() {
+            files.extend(front_proxy_pair());
+        }
+        files.extend(admin_kubeconfig(scene, &master.node.name));
+        let after = before.iter().copied().chain([controller_managers[position]]);
+        let flipped =
+            phase.step(master.target(), "trust and issue with the new CA", Action::Write { files }, after);
+        let kubelet = restart_kubelet(scene, &mut phase, master.node, [flipped]);
+        let is_last = position + 1 == scene.masters.len();
+        let signing = if is_last {
+            kubelet
+        } else {
+            scene.visit(
+                &mut phase,
+                master,
+                [kubelet],
+                |phase, begin| sign_with_new_key(phase, master, begin),
+                vec![
+                    master.ready(),
+                    master.apiserver_presents(ChainForm::WithCross),
+                    master.apiserver_advertises(advertised(scene, &[OLD, NEW], &[OLD, NEW])),
+                ],
+            )
+        };
+        done.push(phase.step(
+            master.target(),
+            "restart kube-scheduler",
+            Action::EndProcess { component: Component::Scheduler },
+            [signing],
+        ));
+        before = vec![signing];
+    }
+    let signing = before;
+
+    // Agents, in waves.
+    let mut wave_before: Vec<StepId> = vec![released];
+    for wave in scene.agents.chunks(intent.limits.agents_at_once.max(1)) {
+        let mut wave_done = Vec::new();
+        for node in wave {
+            let on = Target::Node(node.name.clone());
+            let files = scene.kubelet_files(node, vec![cluster_ca(NEW)]);
+            let written = phase.step(on, "write new files", Action::Write { files }, wave_before.clone());
+            wave_done.push(restart_kubelet(scene, &mut phase, node, [written]));
+        }
+        done.extend(&wave_done);
+        wave_before = wave_done;
+    }
+
+    let secrets = renew_secrets(scene, &mut phase);
+    let tokens: Vec<StepId> = scene
+        .inventory
+        .api
+        .seen()
+        .into_iter()
+        .flat_map(|api| &api.token_secrets)
+        .map(|secret| {
+            phase.step(
+                Target::Api,
+                format!("sign the token in Secret {} anew", secret.object),
+                Action::RenewTokenSecret { secret: secret.object.clone() },
+                signing.iter().copied().chain([published]),
+            )
+        })
+        .collect();
+    let ready: Vec<StepId> = done.iter().chain(&secrets).chain(&tokens).copied().chain([published]).collect();
+    let rolled = renew_workloads(scene, &mut phase, &ready);
+
+    // Flags and files of a freshly deployed cluster, for what no API server reads any more: they all read the transition
+    // directory until their last visit. This restart also gives the controllers tokens of the new key.
+    let renewed: Vec<StepId> = if rolled.is_empty() { ready } else { rolled };
+    for master in &scene.masters {
+        let files =
+            pair(&LeafId::from("apiserver"), ChainForm::Bare, &certificate_file("apiserver")).to_vec();
+        let written = phase.step(
+            master.target(),
+            "put the new serving certificate in its place",
+            Action::Write { files },
+            renewed.iter().copied(),
+        );
+        replace_controller_manager(&mut phase, master, Content::Original, [written]);
+    }
+    for master in &scene.masters {
+        let both = advertised(scene, &[OLD, NEW], &[OLD, NEW]);
+        phase.barrier([
+            master.apiserver_presents(ChainForm::WithCross),
+            master.apiserver_advertises(both),
+            started_after(
+                master,
+                Component::ApiServer,
+                vec![manifest_file(Component::ApiServer), transition_file(TOKEN_SIGNING_KEY)],
+            ),
+            started_after(
+                master,
+                Component::ControllerManager,
+                vec![
+                    manifest_file(Component::ControllerManager),
+                    certificate_file("ca.crt"),
+                    certificate_file("apiserver.key"),
+                ],
+            ),
+            started_after(
+                master,
+                Component::Scheduler,
+                vec![certificate_file("ca.crt"), certificate_file("client.crt")],
+            ),
+        ]);
+    }
+    for node in scene.nodes() {
+        phase.barrier([
+            Predicate::StartedAfter {
+                node: node.name.clone(),
+                component: Component::Kubelet,
+                files: scene.kubelet_start_files(&node.name),
+            },
+            kubelet_presents(&node.name),
+            Predicate::NodeReady { node: node.name.clone() },
+        ]);
+    }
+    phase.barrier([
+        Predicate::RootsPublished { cas: vec![ca(TrustDomain::Cluster, NEW)] },
+        Predicate::TokenSecretsCarry { cas: vec![ca(TrustDomain::Cluster, NEW)] },
+        Predicate::AggregatedApisAvailable,
+    ]);
+    Ok(phase.build())
+}
+
+fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
+    let mut phase = PhaseBuilder::new(PhaseName::Drop, numbers);
+    // etcd members trust the old CA alone until each of them is restarted below, so our own certificate towards them
+    // needs the cross certificate for as long.
+    let credentials =
+        |form| Action::UseCredentials { roots: vec![ca(TrustDomain::Cluster, NEW)], identity: NEW, form };
+    let mut before =
+        phase.step(Target::Operator, "trust the new CA alone", credentials(ChainForm::WithCross), []);
+    for master in &scene.masters {
+        let etcd_yields_to = master.neighbour.as_ref().map(|(name, _)| name.clone());
+        before = scene.visit(
+            &mut phase,
+            master,
+            [before],
+            |phase, begin| {
+                let begin = match etcd_yields_to {
+                    Some(to) => phase.step(
+                        master.target(),
+                        "let another etcd member lead",
+                        Action::YieldEtcdLeadership { to },
+                        [begin],
+                    ),
+                    None => begin,
+                };
+                let replaced = replace_apiserver(phase, master, Content::Original, [begin]);
+                restart_etcd(phase, master, [replaced])
+            },
+            vec![
+                Predicate::EtcdHealthy,
+                master.ready(),
+                master.apiserver_presents(ChainForm::Bare),
+                master.apiserver_advertises(advertised(scene, &[NEW], &[OLD, NEW])),
+            ],
+        );
+    }
+    let bare = credentials(ChainForm::Bare);
+    phase.step(Target::Operator, "drop the cross certificate from our own credentials", bare, [before]);
+    let mut last = Vec::new();
+    for master in &scene.masters {
+        let mut files: Vec<FileWrite> = [
+            LeafId::from("etcdserver"),
+            layout::etcd_peer(master.node.index),
+            LeafId::from("etcdclient"),
+            LeafId::from("client"),
+        ]
+        .iter()
+        .map(|leaf| certificate(leaf, ChainForm::Bare, &certificate_file(leaf.as_str())))
+        .collect();
+        if scene.front_proxy_ca().is_some() {
+            files.push(front_proxy_roots(&[NEW]));
+        }
+        last.push(phase.step(
+            master.target(),
+            "drop the cross certificate",
+            Action::Write { files },
+            [before],
+        ));
+    }
+    if scene.front_proxy_ca().is_some() {
+        phase.step(Target::Etcd, "share the new front-proxy certificates", Action::ShareFrontProxy, last);
+    }
+    for holder in scene.ca_bundles() {
+        if scene.tls_secrets().next().is_some() {
+            let action = Action::SetCaBundle { holder: holder.clone(), roots: vec![cluster_ca(NEW)] };
+            phase.step(Target::Api, format!("drop the old CA from {holder}"), action, [before]);
+        }
+    }
+    for master in &scene.masters {
+        phase.barrier(master.etcd_presents(ChainForm::Bare));
+        phase.barrier([
+            started_after(master, Component::Etcd, vec![certificate_file("ca.crt")]),
+            Predicate::Advertises {
+                server: Server::EtcdClient(master.node.name.clone()),
+                cas: vec![ca(TrustDomain::Cluster, NEW)],
+            },
+            master.apiserver_presents(ChainForm::Bare),
+            master.apiserver_advertises(advertised(scene, &[NEW], &[NEW])),
+        ]);
+    }
+    phase.barrier([Predicate::EtcdHealthy]);
+    phase.build()
+}
+
+pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
+    let mut phase = PhaseBuilder::new(PhaseName::Finish, numbers);
+    if scene.front_proxy_ca().is_some() {
+        phase.step(
+            Target::Api,
+            "let aggregated API servers forget the old CAs",
+            Action::RebuildExtensionAuthentication,
+            [],
+        );
+        phase.barrier([Predicate::ExtensionTrusts { cas: vec![ca(TrustDomain::FrontProxy, NEW)] }]);
+    }
+    for node in scene.nodes() {
+        let on = Target::Node(node.name.clone());
+        let units = scene.monitors(&node.name);
+        if !units.is_empty() {
+            phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
+        }
+        let mut paths = vec![layout::STAGE.to_owned()];
+        if node.role == crate::model::Role::ControlPlane && scene.front_proxy_ca().is_some() {
+            paths.extend(layout::FRONT_PROXY_LEFTOVERS.map(str::to_owned));
+        }
+        phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
+    }
+    phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
+    for master in &scene.masters {
+        phase.barrier([
+            Predicate::RefusesClientsOf { node: master.node.name.clone(), ca: ca(TrustDomain::Cluster, OLD) },
+            master.ready(),
+        ]);
+    }
+    phase.barrier([Predicate::EtcdHealthy, Predicate::AggregatedApisAvailable]);
+    for node in scene.nodes() {
+        phase.barrier([Predicate::NodeReady { node: node.name.clone() }]);
+    }
+    phase.build()
+}
+
+/// The key that an API server signs tokens with, in a file of its own: when it changes, the manifest does not, and the
+/// kubelet starts a process that has ended again at once where it would take its time over another manifest.
+const TOKEN_SIGNING_KEY: &str = "token-signing.key";
+
+fn token_signing_key(signer: Generation) -> FileWrite {
+    staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(LeafId::from("apiserver"), signer)], layout::private())
+}
+
+/// Which key an API server signs tokens with after its first visit: the old one, but for the last one visited. All the
+/// others accept tokens of both keys by then.
+fn first_signer(scene: &Scene<'_>, master: &Master<'_>) -> Generation {
+    let last = scene.masters.last().is_some_and(|last| last.node.name == master.node.name);
+    if last { NEW } else { OLD }
+}
+
+/// Lets an API server sign tokens with the new key.
+fn sign_with_new_key(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, after: StepId) -> StepId {
+    let files = vec![token_signing_key(NEW)];
+    let written =
+        phase.step(master.target(), "sign tokens with the new key", Action::Write { files }, [after]);
+    let action = Action::EndProcess { component: Component::ApiServer };
+    phase.step(master.target(), "restart kube-apiserver", action, [written])
+}
+
+/// The API server's manifest while two generations are about: everything that the run changes is read from the
+/// transition directory, so that files at their usual places can change without being read in between.
+fn transition_manifest(master: &Master<'_>) -> Result<Content, PlanError> {
+    master.apiserver_manifest(&[
+        ("client-ca-file", &[transition_file("client-ca.crt")]),
+        ("tls-cert-file", &[transition_file("apiserver.crt")]),
+        ("tls-private-key-file", &[transition_file("apiserver.key")]),
+        ("service-account-key-file", &[transition_file("token-old.key"), transition_file("apiserver.key")]),
+        ("service-account-signing-key-file", &[transition_file(TOKEN_SIGNING_KEY)]),
+    ])
+}
+
+pub(super) fn replace_apiserver(
+    phase: &mut PhaseBuilder<'_>,
+    master: &Master<'_>,
+    manifest: Content,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
+    let component = Component::ApiServer;
+    let action = Action::ReplaceStaticPod { component, path: manifest_file(component), manifest };
+    phase.step(master.target(), "restart kube-apiserver", action, after)
+}
+
+pub(super) fn replace_controller_manager(
+    phase: &mut PhaseBuilder<'_>,
+    master: &Master<'_>,
+    manifest: Content,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
+    let component = Component::ControllerManager;
+    let action = Action::ReplaceStaticPod { component, path: manifest_file(component), manifest };
+    phase.step(master.target(), "restart kube-controller-manager", action, after)
+}
+
+pub(super) fn restart_etcd(
+    phase: &mut PhaseBuilder<'_>,
+    master: &Master<'_>,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
+    let action = Action::RestartUnit { unit: "etcd.service".to_owned(), component: Component::Etcd };
+    phase.step(master.target(), "restart etcd", action, after)
+}
+
+/// Restarts a kubelet and waits until it serves with its new files.
+pub(super) fn restart_kubelet(
+    scene: &Scene<'_>,
+    phase: &mut PhaseBuilder<'_>,
+    node: &crate::model::Node,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
+    let on = Target::Node(node.name.clone());
+    let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component: Component::Kubelet };
+    let restarted = phase.step(on.clone(), "restart kubelet", action, after);
+    let predicates = vec![
+        Predicate::StartedAfter {
+            node: node.name.clone(),
+            component: Component::Kubelet,
+            files: scene.kubelet_start_files(&node.name),
+        },
+        kubelet_presents(&node.name),
+        Predicate::NodeReady { node: node.name.clone() },
+    ];
+    phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
+}
+
+pub(super) fn kubelet_presents(node: &crate::model::NodeName) -> Predicate {
+    Predicate::Presents {
+        server: Server::Kubelet(node.clone()),
+        leaf: layout::kubelet_server(node),
+        generation: NEW,
+        form: ChainForm::Bare,
+    }
+}
+
+/// Gives serving certificates in TLS Secrets new leaves, after those who verify them were told to trust both CAs.
+pub(super) fn renew_secrets(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>) -> Vec<StepId> {
+    let secrets: Vec<_> = scene.tls_secrets().collect();
+    if secrets.is_empty() {
+        return Vec::new();
+    }
+    let grown: Vec<StepId> = scene
+        .ca_bundles()
+        .map(|holder| {
+            let action =
+                Action::SetCaBundle { holder: holder.clone(), roots: vec![cluster_ca(OLD), cluster_ca(NEW)] };
+            phase.step(Target::Api, format!("let {holder} trust both CAs"), action, [])
+        })
+        .collect();
+    secrets
+        .into_iter()
+        .map(|secret| {
+            let action = Action::WriteTlsSecret {
+                secret: secret.object.clone(),
+                leaf: tls_secret_leaf(secret),
+                form: ChainForm::Bare,
+            };
+            phase.step(
+                Target::Api,
+                format!("renew the certificate in Secret {}", secret.object),
+                action,
+                grown.iter().copied(),
+            )
+        })
+        .collect()
+}
+
+/// Restarts all workloads and re-creates bare pods, so that no process is left that holds the old CA or an old token.
+pub(super) fn renew_workloads(
+    scene: &Scene<'_>,
+    phase: &mut PhaseBuilder<'_>,
+    after: &[StepId],
+) -> Vec<StepId> {
+    let Some(api) = scene.inventory.api.seen() else { return Vec::new() };
+    let mut rolled: Vec<StepId> = api
+        .workloads
+        .iter()
+        .map(|workload| {
+            let action = Action::Roll { workload: workload.clone() };
+            phase.step(Target::Api, format!("restart {workload}"), action, after.iter().copied())
+        })
+        .collect();
+    rolled.extend(api.bare_pods.iter().map(|pod| {
+        let action = Action::RecreatePod { pod: pod.clone() };
+        phase.step(Target::Api, format!("re-create pod {pod}"), action, after.iter().copied())
+    }));
+    rolled
+}
+
+pub(super) fn started_after(master: &Master<'_>, component: Component, files: Vec<String>) -> Predicate {
+    Predicate::StartedAfter { node: master.node.name.clone(), component, files }
+}
+
+/// The client CAs that an API server names: its client CAs and its request-header CAs.
+pub(super) fn advertised(
+    scene: &Scene<'_>,
+    cluster: &[Generation],
+    front_proxy: &[Generation],
+) -> Vec<CaRef> {
+    let mut cas: Vec<CaRef> =
+        cluster.iter().map(|generation| ca(TrustDomain::Cluster, *generation)).collect();
+    if scene.front_proxy_ca().is_some() {
+        cas.extend(front_proxy.iter().map(|generation| ca(TrustDomain::FrontProxy, *generation)));
+    }
+    cas
+}
+
+pub(super) fn write_one(name: &str, part: Part) -> FileWrite {
+    FileWrite { path: certificate_file(name), content: Content::one(part), access: None }
+}
+
+/// The administrator's kubeconfig on a control plane, where there is one.
+pub(super) fn admin_kubeconfig(scene: &Scene<'_>, node: &crate::model::NodeName) -> Option<FileWrite> {
+    let path = layout::admin_kubeconfig(&scene.inventory.cluster.admin_user);
+    scene.facts(node)?.file(&path)?;
+    let leaf = LeafId::from("kubectlClient");
+    let content = Content::Kubeconfig {
+        roots: vec![cluster_ca(NEW)],
+        chain: chain(&leaf, TrustDomain::Cluster, ChainForm::Bare),
+        key: Part::LeafKey(leaf, NEW),
+    };
+    Some(FileWrite { path, content, access: None })
+}
+
+pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
+    let api = scene.inventory.api.seen();
+    let mut kept: Vec<Kept> = api
+        .into_iter()
+        .flat_map(|api| &api.job_pods)
+        .map(|pod| Kept {
+            id: format!("pod {pod}"),
+            why: "belongs to a Job, which is left to finish; it may hold the old CA and an old token until then".to_owned(),
+        })
+        .collect();
+    if scene.tls_secrets().next().is_none() {
+        kept.extend(scene.ca_bundles().map(|holder| {
+            Kept {
+                id: holder.to_string(),
+                why:
+                    "trusts the old CA, but no Secret is known with a certificate of that CA for it to verify"
+                        .to_owned(),
+            }
+        }));
+    }
+    kept
+}
+
+pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
+    let mut notices = Vec::new();
+    if scene.masters.len() == 1 {
+        notices.push(
+            "The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start, twice."
+                .to_owned(),
+        );
+    }
+    if let Some(api) = scene.inventory.api.seen() {
+        for pod in &api.bare_pods {
+            notices.push(format!("Pod {pod} has no controller; it will be deleted and created again from its own specification."));
+        }
+        for secret in &api.token_secrets {
+            notices.push(format!(
+                "The token in Secret {} will be signed anew; a pod that mounts it sees the new one up to 90 s later and may be refused until then.",
+                secret.object
+            ));
+        }
+    }
+    notices
+}

@@ -1,0 +1,150 @@
+//! Actions taken apart: between any two effects of a step, the program may be killed.
+
+use crate::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
+use crate::layout::etcd_peer;
+use crate::material::{ChainForm, Content, Part};
+use crate::model::{Component, Generation, LeafId, NodeName, Role, TrustDomain};
+use crate::plan::{Action, Predicate, Step, Target};
+
+use super::World;
+use super::value::{Generations, Presented};
+
+/// The smallest thing that a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// A file's content changes.
+    Write(NodeName, String, Content),
+    /// A file or directory goes.
+    Remove(NodeName, String),
+    /// A manifest changes. Nothing follows from that alone: until the old process has ended it is as before, and from
+    /// then on as after [`Effect::End`], so that both sides of the moment in between are looked at anyway.
+    Place(NodeName, Component, String, Content),
+    /// A process ends; something starts it again.
+    End(NodeName, Component),
+    /// A process has started.
+    Start(NodeName, Component),
+    /// New connections to a node's API server go elsewhere.
+    Divert(NodeName),
+    /// They go there again.
+    Undivert(NodeName),
+    /// A TLS Secret holds another leaf.
+    TlsSecret(ObjectRef, LeafId, ChainForm),
+    /// A `caBundle` holds these CAs.
+    CaBundle(CaBundleHolder, Generations),
+    /// All pods of a workload are new ones.
+    Roll(WorkloadRef),
+    /// A pod without a controller is a new one.
+    Recreate(ObjectRef),
+    /// The token in a Secret is a new one.
+    RenewToken(ObjectRef),
+    /// The API servers have written `extension-apiserver-authentication` anew.
+    RebuildExtension,
+    /// kubecert itself uses these from now on.
+    Credentials(Generations, Presented),
+    /// Something was waited for and seen.
+    See(Predicate),
+    /// Units stopped.
+    Pause(NodeName, Vec<String>),
+    /// Units started again.
+    Resume(NodeName, Vec<String>),
+    /// Something outside of what is modelled.
+    Nothing,
+}
+
+impl World {
+    /// The effects of a step, in order. A step that makes no sense on its target has the reason instead.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an action that belongs on a node is aimed elsewhere.
+    pub fn effects(step: &Step) -> Result<Vec<Effect>, String> {
+        let node = || match &step.target {
+            Target::Node(node) => Ok(node.clone()),
+            other => Err(format!("step {} acts on a node but is aimed at {other}", step.id)),
+        };
+        let restart = |node: NodeName, component| {
+            [Effect::End(node.clone(), component), Effect::Start(node, component)]
+        };
+        Ok(match &step.action {
+            Action::Write { files } => {
+                let node = node()?;
+                files
+                    .iter()
+                    .map(|file| Effect::Write(node.clone(), file.path.clone(), file.content.clone()))
+                    .collect()
+            }
+            Action::Remove { paths } => {
+                let node = node()?;
+                paths.iter().map(|path| Effect::Remove(node.clone(), path.clone())).collect()
+            }
+            Action::PauseUnits { units } => vec![Effect::Pause(node()?, units.clone())],
+            Action::ResumeUnits { units } => vec![Effect::Resume(node()?, units.clone())],
+            Action::Divert { .. } => vec![Effect::Divert(node()?)],
+            Action::Undivert => vec![Effect::Undivert(node()?)],
+            Action::ReplaceStaticPod { component, path, manifest } => {
+                let node = node()?;
+                let placed = Effect::Place(node.clone(), *component, path.clone(), manifest.clone());
+                [placed].into_iter().chain(restart(node, *component)).collect()
+            }
+            Action::EndProcess { component } | Action::RestartUnit { component, .. } => {
+                restart(node()?, *component).into()
+            }
+            Action::WriteTlsSecret { secret, leaf, form } => {
+                vec![Effect::TlsSecret(secret.clone(), leaf.clone(), *form)]
+            }
+            Action::SetCaBundle { holder, roots } => {
+                vec![Effect::CaBundle(holder.clone(), Generations::of_roots(roots, TrustDomain::Cluster))]
+            }
+            Action::Roll { workload } => vec![Effect::Roll(workload.clone())],
+            Action::RecreatePod { pod } => vec![Effect::Recreate(pod.clone())],
+            Action::RenewTokenSecret { secret } => vec![Effect::RenewToken(secret.clone())],
+            Action::RebuildExtensionAuthentication => vec![Effect::RebuildExtension],
+            Action::UseCredentials { roots, identity, form } => {
+                let held = roots
+                    .iter()
+                    .filter(|ca| ca.domain == TrustDomain::Cluster)
+                    .fold(Generations::NONE, |sum, ca| sum.union(Generations::one(ca.generation)));
+                vec![Effect::Credentials(held, Presented::new(*identity, *form))]
+            }
+            Action::Await { predicates } => predicates.iter().cloned().map(Effect::See).collect(),
+            Action::BackUp { .. }
+            | Action::ReleaseLease
+            | Action::YieldEtcdLeadership { .. }
+            | Action::ShareFrontProxy
+            | Action::WriteOperatorFiles => vec![Effect::Nothing],
+        })
+    }
+
+    /// The files on which AKS engine's layout starts out, on a node of that role; text files apart.
+    pub(super) fn original_files(
+        role: Role,
+        index: usize,
+        node: &NodeName,
+        front_proxy: bool,
+    ) -> Vec<(String, Content)> {
+        let old = Generation::Old;
+        let cluster = TrustDomain::Cluster;
+        let at = crate::layout::certificate_file;
+        let pair = |base: &str, leaf: LeafId| {
+            [
+                (at(&format!("{base}.crt")), Content::one(Part::Leaf(leaf.clone(), old))),
+                (at(&format!("{base}.key")), Content::one(Part::LeafKey(leaf, old))),
+            ]
+        };
+        let mut files = vec![(at("ca.crt"), Content::one(Part::Ca(cluster, old)))];
+        files.extend(pair("client", LeafId::from("client")));
+        files.extend(pair("kubeletserver", crate::layout::kubelet_server(node)));
+        if role == Role::ControlPlane {
+            files.push((at("ca.key"), Content::one(Part::CaKey(cluster, old))));
+            let peer = etcd_peer(index);
+            for leaf in [LeafId::from("apiserver"), "etcdserver".into(), "etcdclient".into(), peer] {
+                files.extend(pair(leaf.as_str(), leaf.clone()));
+            }
+            if front_proxy {
+                files.push((at("proxy-ca.crt"), Content::one(Part::Ca(TrustDomain::FrontProxy, old))));
+                files.extend(pair("proxy", crate::layout::front_proxy()));
+            }
+        }
+        files
+    }
+}

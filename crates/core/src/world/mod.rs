@@ -1,0 +1,418 @@
+//! The symbolic cluster on which a plan is tried out.
+//!
+//! Files are [`Content`], not bytes; processes hold what the flags of their manifests name. What makes it more than a
+//! simulation is that memory is a *set*: since any process may restart at any instant, and since a changed file reaches a
+//! process "some time later", each slot of a process has all values that it may have by now ([`Values`]). A file that is
+//! read at start adds a value whenever it changes, and only a start that the plan brings about, and sees, leaves the
+//! present one alone. A file that is re-read adds a value, too, and only an observation leaves one alone. So what holds
+//! for all combinations of possible values holds for every interleaving of restarts, crashes and reloads; nobody has to
+//! enumerate them.
+//!
+//! What is not modelled: leases, quorum arithmetic (one control plane at a time is a rule of [`crate::check`]), what a
+//! kubelet that rotates its own certificate does between the flip of its link and its restart, time.
+
+mod disk;
+mod effect;
+mod enact;
+mod observe;
+mod process;
+mod source;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+pub use disk::Disk;
+pub use effect::Effect;
+pub use enact::Impossible;
+pub use process::{Health, Process, Who};
+pub use source::{Kind, Reload, Slot};
+pub use value::{Generations, Presented, Value, Values};
+
+use crate::intent::Strategy;
+use crate::inventory::{
+    CaBundleHolder, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
+};
+use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_link, manifest_file};
+use crate::material::{Content, Part};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, Role, TrustDomain};
+use crate::plan::PhaseName;
+
+/// The environment file of AKS engine's etcd unit.
+const ETCD_ENVIRONMENT: &str = "/etc/default/etcd";
+
+/// Pods of one workload, or one pod.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PodName {
+    /// The pods of a workload.
+    Of(WorkloadRef),
+    /// A pod that nobody controls.
+    Bare(ObjectRef),
+    /// A pod of a Job.
+    Job(ObjectRef),
+}
+
+impl fmt::Display for PodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PodName::Of(workload) => write!(f, "a pod of {workload}"),
+            PodName::Bare(pod) | PodName::Job(pod) => write!(f, "pod {pod}"),
+        }
+    }
+}
+
+/// What a pod holds that calls the API with its service account.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Which one.
+    pub name: Arc<PodName>,
+    /// The CAs that it read at its start, and never again: a client that reads them afresh is covered by that.
+    pub roots: Values,
+    /// The keys that signed its token.
+    pub token: Values,
+}
+
+/// A token that lives in a Secret.
+#[derive(Clone, Debug)]
+pub struct TokenHolder {
+    /// Which Secret.
+    pub object: Arc<ObjectRef>,
+    /// Whether pods of its service account mount it by themselves.
+    pub listed: bool,
+    /// The keys that may have signed it.
+    pub token: Values,
+}
+
+/// A server in a pod whose leaf the cluster CA signed: an aggregated API server, or a webhook.
+#[derive(Clone, Debug)]
+pub struct PodServer {
+    /// The Secret with its leaf.
+    pub secret: Arc<ObjectRef>,
+    /// Whose pods present it.
+    pub mounted_by: Arc<Vec<WorkloadRef>>,
+    /// What the Secret holds.
+    pub stored: Presented,
+    /// What its pods may present: one that reads the Secret at its start, one that re-reads it.
+    pub presented: Values,
+}
+
+/// A cluster, symbolically. See the module's description.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub(crate) strategy: Strategy,
+    pub(crate) phase: PhaseName,
+    /// Whether pods mount token Secrets rather than bound tokens, and read the CA from there.
+    legacy_pods: bool,
+    admin_kubeconfig: Arc<str>,
+    version: crate::model::KubernetesVersion,
+    nodes: Arc<Vec<Node>>,
+    disks: Vec<Disk>,
+    pub(crate) processes: Vec<Process>,
+    pub(crate) diverted: BTreeSet<NodeName>,
+    pub(crate) paused: BTreeSet<(NodeName, String)>,
+    /// `kube-root-ca.crt`.
+    pub(crate) published: Values,
+    /// The `ca.crt` of token Secrets.
+    secret_roots: Values,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) token_secrets: Vec<TokenHolder>,
+    pub(crate) pod_servers: Vec<PodServer>,
+    pub(crate) ca_bundles: Vec<(Arc<CaBundleHolder>, Generations)>,
+    /// The front-proxy CAs that `extension-apiserver-authentication` holds for sure.
+    pub(crate) extension: Generations,
+    /// What kubecert itself trusts and presents.
+    pub(crate) ours: (Generations, Presented),
+}
+
+impl World {
+    /// The cluster as an inventory shows it, everything of the old generation.
+    ///
+    /// Nodes that could not be read have the files of their layout and no static pods.
+    pub fn from_inventory(inventory: &Inventory, strategy: Strategy) -> Self {
+        let cluster = &inventory.cluster;
+        let admin = admin_kubeconfig(&cluster.admin_user);
+        let facts = |node: &Node| inventory.nodes.get(&node.name).and_then(Observed::seen);
+        let mut disks = Vec::new();
+        let mut processes = Vec::new();
+        let api = inventory.api.seen();
+        let proxies = api.is_some_and(|api| api.workloads.iter().any(is_kube_proxy));
+        for node in &cluster.nodes {
+            let disk = Disk::new(files(node, facts(node), &admin));
+            for kind in kinds(node.role, proxies) {
+                let Some(text) = text_of(&disk, kind) else { continue };
+                let own_client = disk.had(&kubelet_client_link());
+                let sources = source::sources(kind, node.index, &admin, own_client, text, cluster.version);
+                let who = Who { node: node.name.clone(), kind, role: node.role };
+                let mut process = Process::new(who, sources, &disk);
+                if kind == Kind::Component(Component::ControllerManager) {
+                    process.set(Slot::Token, Values::one(source::signed_with(Generation::Old)));
+                }
+                processes.push(process);
+            }
+            disks.push(disk);
+        }
+        let old = Values::held(Generations::OLD);
+        let mut world = Self {
+            strategy,
+            phase: PhaseName::Prepare,
+            legacy_pods: !cluster.version.at_least(22),
+            admin_kubeconfig: admin.into(),
+            version: cluster.version,
+            nodes: Arc::new(cluster.nodes.clone()),
+            disks,
+            processes,
+            diverted: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            published: old,
+            secret_roots: old,
+            pods: Vec::new(),
+            token_secrets: Vec::new(),
+            pod_servers: Vec::new(),
+            ca_bundles: Vec::new(),
+            extension: Generations::OLD,
+            ours: (Generations::OLD, Presented::Old),
+        };
+        if let Some(api) = api {
+            world.take_api(inventory, api);
+        }
+        world
+    }
+
+    fn take_api(&mut self, inventory: &Inventory, api: &crate::inventory::ApiFacts) {
+        let old = Values::held(Generations::OLD);
+        let pod = |name| Pod { name: Arc::new(name), roots: old, token: old };
+        let workloads = api.workloads.iter().filter(|workload| !is_kube_proxy(workload)).cloned();
+        self.pods = workloads
+            .map(PodName::Of)
+            .chain(api.bare_pods.iter().cloned().map(PodName::Bare))
+            .chain(api.job_pods.iter().cloned().map(PodName::Job))
+            .map(pod)
+            .collect();
+        self.token_secrets = api
+            .token_secrets
+            .iter()
+            .map(|secret| TokenHolder {
+                object: Arc::new(secret.object.clone()),
+                listed: secret.listed,
+                token: old,
+            })
+            .collect();
+        let ca = inventory.current_ca().map(|ca| &ca.fingerprint);
+        self.pod_servers = api
+            .tls_secrets
+            .iter()
+            .filter(|secret| {
+                secret.chain.first().is_some_and(|leaf| ca.is_some() && leaf.signed_by.as_ref() == ca)
+            })
+            .map(|secret| PodServer {
+                secret: Arc::new(secret.object.clone()),
+                mounted_by: Arc::new(secret.mounted_by.clone()),
+                stored: Presented::Old,
+                presented: Values::one(Value::Presents(Presented::Old)),
+            })
+            .collect();
+        self.ca_bundles = api
+            .ca_bundles
+            .iter()
+            .filter(|(_, roots)| roots.iter().any(|root| Some(&root.fingerprint) == ca))
+            .map(|(holder, _)| (Arc::new(holder.clone()), Generations::OLD))
+            .collect();
+    }
+
+    /// Begins a phase; clients outside of the cluster go by it.
+    pub fn enter(&mut self, phase: PhaseName) {
+        self.phase = phase;
+    }
+
+    /// The phase it is in.
+    pub const fn phase(&self) -> PhaseName {
+        self.phase
+    }
+
+    /// Leaves a pod out from here on: somebody has decided that it may be left behind.
+    pub fn forget_pod(&mut self, id: &str) {
+        self.pods.retain(|pod| pod.name.to_string() != id);
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The files of a node.
+    pub fn disk(&self, node: &NodeName) -> Option<&Disk> {
+        self.position(node).map(|position| &self.disks[position])
+    }
+
+    /// All processes.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// The processes of one component.
+    pub(crate) fn each(&self, component: Component) -> impl Iterator<Item = &Process> + Clone {
+        self.processes.iter().filter(move |process| process.who.kind == Kind::Component(component))
+    }
+
+    /// One process.
+    pub(crate) fn process(&self, node: &NodeName, component: Component) -> Option<&Process> {
+        self.each(component).find(|process| &process.who.node == node)
+    }
+
+    fn process_mut(&mut self, node: &NodeName, component: Component) -> Option<&mut Process> {
+        self.processes
+            .iter_mut()
+            .find(|process| process.who.kind == Kind::Component(component) && &process.who.node == node)
+    }
+
+    fn position(&self, node: &NodeName) -> Option<usize> {
+        self.nodes.iter().position(|candidate| &candidate.name == node)
+    }
+
+    /// What a slot may hold over all processes of a component.
+    pub(crate) fn anywhere(&self, component: Component, slot: Slot) -> Values {
+        self.each(component)
+            .filter_map(|process| process.possible(slot))
+            .fold(Values::default(), Values::union)
+    }
+
+    /// The keys with which a token may be signed that a controller asks for: from an API server, where those sign at all.
+    pub(crate) fn controller_signers(&self) -> Values {
+        let bound = self.anywhere(Component::ApiServer, Slot::TokenSigner);
+        if bound == Values::default() { self.token_signers() } else { bound }
+    }
+
+    /// The keys with which a token may be signed that a pod gets now.
+    pub(crate) fn token_signers(&self) -> Values {
+        let bound = self.anywhere(Component::ApiServer, Slot::TokenSigner);
+        if !self.legacy_pods && bound != Values::default() {
+            return bound;
+        }
+        let listed = self.token_secrets.iter().filter(|secret| secret.listed);
+        listed.fold(
+            bound.union(self.anywhere(Component::ControllerManager, Slot::TokenSigner)),
+            |sum, secret| sum.union(secret.token),
+        )
+    }
+
+    /// Everything that may be held anywhere, in a fixed order.
+    pub(crate) fn everything(&self) -> Vec<Values> {
+        let fields = self.processes.iter().flat_map(|process| process.fields);
+        let mut all: Vec<Values> =
+            fields.map(|field| field.map_or_else(Values::default, |f| f.possible)).collect();
+        all.extend(self.pods.iter().flat_map(|pod| [pod.roots, pod.token]));
+        all.extend(self.token_secrets.iter().map(|secret| secret.token));
+        all.extend(self.pod_servers.iter().map(|server| server.presented));
+        all.extend(self.ca_bundles.iter().map(|(_, held)| Values::held(*held)));
+        all.extend([self.published, Values::held(self.extension), Values::held(self.ours.0)]);
+        all.push(Values::one(Value::Presents(self.ours.1)));
+        all
+    }
+
+    fn state(&self) -> impl Hash + PartialEq + '_ {
+        let processes: Vec<_> = self
+            .processes
+            .iter()
+            .map(|process| (process.health, &process.fields, &process.changed))
+            .collect();
+        let disks: Vec<u64> = self.disks.iter().map(Disk::digest).collect();
+        let pods: Vec<_> = self.pods.iter().map(|pod| (pod.roots, pod.token)).collect();
+        let tokens: Vec<_> = self.token_secrets.iter().map(|secret| secret.token).collect();
+        let servers: Vec<_> =
+            self.pod_servers.iter().map(|server| (server.stored, server.presented)).collect();
+        let bundles: Vec<_> = self.ca_bundles.iter().map(|(_, held)| *held).collect();
+        (
+            (self.phase, disks, processes, &self.diverted, &self.paused),
+            (self.published, self.secret_roots, pods, tokens, servers, bundles, self.extension, self.ours),
+        )
+    }
+}
+
+/// Worlds of one cluster are equal if nothing can tell them apart.
+impl PartialEq for World {
+    fn eq(&self, other: &Self) -> bool {
+        let state = |world: &Self| {
+            let mut hasher = std::hash::DefaultHasher::new();
+            world.hash(&mut hasher);
+            hasher.finish()
+        };
+        state(self) == state(other)
+    }
+}
+
+impl Eq for World {}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.state().hash(hasher);
+    }
+}
+
+/// AKS engine's kube-proxy uses the node's kubeconfig rather than a service account.
+pub(crate) fn is_kube_proxy(workload: &WorkloadRef) -> bool {
+    workload.kind == WorkloadKind::DaemonSet
+        && workload.namespace == "kube-system"
+        && workload.name.starts_with("kube-proxy")
+}
+
+fn kinds(role: Role, proxies: bool) -> Vec<Kind> {
+    let mut kinds = vec![Kind::Component(Component::Kubelet)];
+    if proxies {
+        kinds.push(Kind::Component(Component::KubeProxy));
+    }
+    if role == Role::ControlPlane {
+        kinds.extend(
+            [Component::Etcd, Component::ApiServer, Component::ControllerManager, Component::Scheduler]
+                .map(Kind::Component),
+        );
+        kinds.push(Kind::Administrator);
+    }
+    kinds
+}
+
+/// The text with a process's flags; a static pod whose manifest was not read is not modelled.
+fn text_of(disk: &Disk, kind: Kind) -> Option<&str> {
+    match kind {
+        Kind::Component(component @ (Component::ApiServer | Component::ControllerManager)) => {
+            disk.text(&manifest_file(component))
+        }
+        Kind::Component(Component::Etcd) => Some(disk.text(ETCD_ENVIRONMENT).unwrap_or_default()),
+        _ => Some(""),
+    }
+}
+
+fn files(node: &Node, facts: Option<&NodeFacts>, admin: &str) -> BTreeMap<String, Content> {
+    let front_proxy = facts.is_some_and(|facts| facts.file(&certificate_file("proxy-ca.crt")).is_some());
+    let mut files: BTreeMap<String, Content> =
+        World::original_files(node.role, node.index, &node.name, front_proxy).into_iter().collect();
+    let old = Generation::Old;
+    if node.role == Role::ControlPlane && facts.is_some_and(|facts| facts.file(admin).is_some()) {
+        let leaf = LeafId::from("kubectlClient");
+        let kubeconfig = Content::Kubeconfig {
+            roots: vec![Part::Ca(TrustDomain::Cluster, old)],
+            chain: vec![Part::Leaf(leaf.clone(), old)],
+            key: Part::LeafKey(leaf, old),
+        };
+        files.insert(admin.to_owned(), kubeconfig);
+    }
+    for file in facts.into_iter().flat_map(|facts| &facts.files) {
+        if let Some(text) = &file.text {
+            files.entry(file.path.clone()).or_insert_with(|| Content::Text(text.clone()));
+        }
+    }
+    if let Some(link) = facts.and_then(|facts| facts.file(&kubelet_client_link())) {
+        let target = link
+            .link
+            .clone()
+            .unwrap_or_else(|| format!("{}/kubelet-client-old.pem", crate::layout::KUBELET_PKI));
+        let target =
+            if target.starts_with('/') { target } else { format!("{}/{target}", crate::layout::KUBELET_PKI) };
+        let leaf = kubelet_client(&node.name);
+        let pem = Content::Parts(vec![Part::Leaf(leaf.clone(), old), Part::LeafKey(leaf, old)]);
+        files.insert(kubelet_client_link(), Content::Link(target.clone()));
+        files.insert(target, pem);
+    }
+    files
+}

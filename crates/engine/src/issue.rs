@@ -1,0 +1,250 @@
+//! Makes the new PKI that a plan orders, before anything on the cluster is touched.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::thread;
+
+use jiff::{SignedDuration, Timestamp};
+use kubecert_core::model::{LeafId, NodeName, TrustDomain};
+use kubecert_core::plan::{AuthorityOrder, LeafOrder, LeafShape, Plan};
+use kubecert_pki::{
+    Certificate, DistinguishedName, Issuer, KeyAlgorithm, PrivateKey, Serial, SubjectAltName, Template,
+    Validity, cross_sign, issue, self_signed_ca,
+};
+
+use crate::vault::{PkiSet, Vault};
+
+/// How long a kubelet's client certificate lasts: what the controller manager's signer gives by default
+/// (`--cluster-signing-duration`, Kubernetes 1.34 `pkg/controller/certificates/signer/config`); kubelet renews it by
+/// itself long before.
+const KUBELET_CLIENT_LIFETIME: SignedDuration = SignedDuration::from_hours(365 * 24);
+/// How long a kubelet's serving certificate lasts: what AKS engine gives it.
+const KUBELET_SERVER_LIFETIME: SignedDuration = SignedDuration::from_hours(7300 * 24);
+/// How long the front proxy's CA and leaf last: what AKS engine means to give them. Its script passes hours where
+/// openssl takes days, so that present ones last 719 years.
+const FRONT_PROXY_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
+
+/// Why the new PKI cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum MakeError {
+    /// Something could not be generated, issued or encoded.
+    #[error("cannot make {what}: {why}")]
+    Failed {
+        /// What.
+        what: String,
+        /// Why, with all its causes.
+        why: String,
+    },
+    /// The CA that is to sign is not there.
+    #[error("cannot make {what}: the {domain} CA's private key is not known here")]
+    NoIssuer {
+        /// What.
+        what: String,
+        /// Whose CA.
+        domain: TrustDomain,
+    },
+}
+
+/// Makes everything that `plan` orders and `vault.new` does not hold yet. `progress` is told how many keys are done, of
+/// how many; it is called from several threads.
+///
+/// # Errors
+///
+/// Fails if anything cannot be made; the vault is then not usable.
+pub fn make(
+    plan: &Plan,
+    mut vault: Vault,
+    now: Timestamp,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vault, MakeError> {
+    let authorities: Vec<&AuthorityOrder> =
+        plan.authorities.iter().filter(|order| !vault.new.authorities.contains_key(&order.domain)).collect();
+    let leaves: Vec<&LeafOrder> =
+        plan.leaves.iter().filter(|order| !vault.new.leaves.contains_key(&order.id)).collect();
+    let wanted: Vec<(String, &str)> = authorities
+        .iter()
+        .map(|order| (format!("the key of the new {} CA", order.domain), order.key.as_str()))
+        .chain(leaves.iter().map(|order| (format!("the key of {}", order.id), order.key.as_str())))
+        .collect();
+    let mut keys = generate(&wanted, progress)?.into_iter();
+
+    for (order, key) in authorities.into_iter().zip(keys.by_ref()) {
+        let certificate = authority(order, &key, now)?;
+        vault.new.authorities.insert(order.domain, certificate);
+        vault.new.authority_keys.insert(order.domain, key);
+    }
+    for order in plan.authorities.iter().filter(|order| order.cross_signed) {
+        let what = || format!("the cross certificate of the {} CA", order.domain);
+        let no_issuer = || MakeError::NoIssuer { what: what(), domain: order.domain };
+        let old = issuer(&vault.old, order.domain, &what())?.ok_or_else(no_issuer)?;
+        let new = vault.new.authorities.get(&order.domain).ok_or_else(no_issuer)?;
+        let validity = back_dated(now, remaining(new, now), &what())?;
+        let cross = serial(&what()).and_then(|serial| {
+            cross_sign(new, &old, validity, &serial).map_err(|error| failed(&what(), &error))
+        })?;
+        vault.cross.insert(order.domain, cross);
+    }
+    for (order, key) in leaves.into_iter().zip(keys) {
+        let what = format!("certificate {}", order.id);
+        let issuer = issuer(&vault.new, order.domain, &what)?
+            .ok_or(MakeError::NoIssuer { what, domain: order.domain })?;
+        let certificate = leaf(order, &key, &issuer, now)?;
+        vault.new.leaves.insert(order.id.clone(), certificate);
+        vault.new.leaf_keys.insert(order.id.clone(), key);
+    }
+    Ok(vault)
+}
+
+/// A client certificate that lasts minutes, for asking a server whom it trusts. It carries no group, so that even a
+/// server that accepts it lets it do nothing.
+///
+/// # Errors
+///
+/// Fails if it cannot be issued.
+pub fn throw_away_client(issuer: &Issuer, now: Timestamp) -> Result<(Certificate, PrivateKey), MakeError> {
+    const WHAT: &str = "a throw-away client certificate";
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).map_err(|error| failed(WHAT, &error))?;
+    let template = Template::builder(
+        DistinguishedName::common_name("kubecert-probe").map_err(|error| failed(WHAT, &error))?,
+    )
+    .extended_key_usage([kubecert_pki::ExtendedKeyUsage::ClientAuth])
+    .build()
+    .map_err(|error| failed(WHAT, &error))?;
+    let validity = back_dated(now, SignedDuration::from_mins(10), WHAT)?;
+    let certificate = issue(&template, key.public_key(), issuer, validity, &serial(WHAT)?)
+        .map_err(|error| failed(WHAT, &error))?;
+    Ok((certificate, key))
+}
+
+/// Generates keys on all cores, in the order of `wanted`.
+fn generate(
+    wanted: &[(String, &str)],
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Vec<PrivateKey>, MakeError> {
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let made = std::sync::Mutex::new(Vec::with_capacity(wanted.len()));
+    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(wanted.len().max(1));
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    let Some((what, algorithm)) = wanted.get(index) else { return };
+                    let key =
+                        KeyAlgorithm::from_str(algorithm).map_err(|error| failed(what, &error)).and_then(
+                            |algorithm| PrivateKey::generate(algorithm).map_err(|error| failed(what, &error)),
+                        );
+                    let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    made.push((index, key));
+                    progress(made.len(), wanted.len());
+                }
+            });
+        }
+    });
+    let mut made = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    made.sort_by_key(|(index, _)| *index);
+    made.into_iter().map(|(_, key)| key).collect()
+}
+
+fn authority(order: &AuthorityOrder, key: &PrivateKey, now: Timestamp) -> Result<Certificate, MakeError> {
+    let what = format!("the new {} CA", order.domain);
+    let old = parse(&order.like, &what)?;
+    let subject = kubecert_pki::next_ca_subject(old.subject()).map_err(|error| failed(&what, &error))?;
+    let (template, lifetime) = match order.domain {
+        TrustDomain::Cluster => (Template::from_certificate(&old).with_subject(subject), lifetime(&old)),
+        TrustDomain::FrontProxy => {
+            (Template::ca(subject).map_err(|error| failed(&what, &error))?, FRONT_PROXY_LIFETIME)
+        }
+    };
+    self_signed_ca(&template, key, back_dated(now, lifetime, &what)?, &serial(&what)?)
+        .map_err(|error| failed(&what, &error))
+}
+
+fn leaf(
+    order: &LeafOrder,
+    key: &PrivateKey,
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<Certificate, MakeError> {
+    let what = format!("certificate {}", order.id);
+    let fail = |error: kubecert_pki::TemplateError| failed(&what, &error);
+    let (template, lifetime) = match &order.shape {
+        LeafShape::Like(pem) => {
+            let present = parse(pem, &what)?;
+            (Template::from_certificate(&present), lifetime(&present))
+        }
+        LeafShape::KubeletClient(node) => {
+            (Template::kubelet_client(node.as_str()).map_err(fail)?, KUBELET_CLIENT_LIFETIME)
+        }
+        LeafShape::KubeletServer(node, address) => (
+            Template::kubelet_serving(node.as_str(), names(node, *address)).map_err(fail)?,
+            KUBELET_SERVER_LIFETIME,
+        ),
+        LeafShape::FrontProxyClient => (
+            Template::front_proxy_client("aggregator", &["system:masters"]).map_err(fail)?,
+            FRONT_PROXY_LIFETIME,
+        ),
+    };
+    let validity = back_dated(now, lifetime, &what)?;
+    issue(&template, key.public_key(), issuer, validity, &serial(&what)?)
+        .map_err(|error| failed(&what, &error))
+}
+
+fn names(node: &NodeName, address: Option<IpAddr>) -> Vec<SubjectAltName> {
+    let mut names = vec![SubjectAltName::Dns(node.to_string())];
+    names.extend(address.map(SubjectAltName::Ip));
+    names
+}
+
+/// The whole lifetime of a certificate, so that its successor lasts as long.
+fn lifetime(certificate: &Certificate) -> SignedDuration {
+    certificate.not_after().duration_since(certificate.not_before())
+}
+
+fn remaining(certificate: &Certificate, now: Timestamp) -> SignedDuration {
+    certificate.not_after().duration_since(now)
+}
+
+fn issuer(set: &PkiSet, domain: TrustDomain, what: &str) -> Result<Option<Issuer>, MakeError> {
+    set.issuer(domain).map_err(|error| failed(what, &error))
+}
+
+fn back_dated(now: Timestamp, lifetime: SignedDuration, what: &str) -> Result<Validity, MakeError> {
+    Validity::back_dated(now, lifetime).map_err(|error| failed(what, &error))
+}
+
+fn serial(what: &str) -> Result<Serial, MakeError> {
+    Serial::random().map_err(|error| failed(what, &error))
+}
+
+fn parse(pem: &str, what: &str) -> Result<Certificate, MakeError> {
+    Certificate::from_pem(pem).map_err(|error| failed(what, &error))
+}
+
+fn failed(what: &str, error: &dyn std::error::Error) -> MakeError {
+    MakeError::Failed { what: what.to_owned(), why: chain(error) }
+}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        let next = source.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = source.source();
+    }
+    text
+}
+
+/// The names of the leaves that a description of an AKS engine cluster has.
+pub fn described_leaves(control_planes: usize) -> Vec<LeafId> {
+    ["apiserver", "client", "kubectlClient", "etcdserver", "etcdclient"]
+        .map(LeafId::from)
+        .into_iter()
+        .chain((0..control_planes).map(kubecert_core::layout::etcd_peer))
+        .collect()
+}

@@ -1,0 +1,179 @@
+//! Looks at a cluster and writes down what it shows.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use kubecert_core::inventory::{
+    ApiFacts, CertificateFacts, DescriptionFacts, EtcdMember, Inventory, NodeFacts, Observed, Server,
+    ServerFacts,
+};
+use kubecert_core::layout;
+use kubecert_core::model::{Cluster, Component, LeafId, Node, NodeName, Role, TrustDomain};
+use kubecert_pki::{Certificate, DistinguishedName};
+
+use crate::facts::certificate_facts;
+use crate::ports::{NodeQuestion, PortError, PortResult, Ports};
+use crate::vault::PkiSet;
+
+/// Looks at everything, in parallel, changing nothing.
+///
+/// `described` holds the control planes; agents are learnt from the Kubernetes API. What cannot be read is recorded as
+/// unreadable, so this cannot fail.
+pub async fn inventory(ports: &Ports, described: &Cluster, old: &PkiSet) -> Inventory {
+    let planes: Vec<Node> = described.control_planes().cloned().collect();
+    let (api, etcd, plane_facts) =
+        futures::join!(ports.api.look(), ports.etcd.members(), look_at_all(ports, described, &planes));
+    let cluster = complete(described, api.as_ref().ok());
+    let agents: Vec<Node> = cluster.agents().cloned().collect();
+    let (agent_facts, servers) =
+        futures::join!(look_at_all(ports, &cluster, &agents), shake_hands(ports, &cluster));
+    let authorities: Vec<Certificate> = old.authorities.values().cloned().collect();
+    let mut inventory = Inventory {
+        schema: Inventory::SCHEMA,
+        taken: ports.clock.now(),
+        cluster,
+        description: description(old),
+        nodes: plane_facts.into_iter().chain(agent_facts).collect(),
+        servers,
+        api: observed(api),
+        etcd: observed::<Vec<EtcdMember>>(etcd),
+    };
+    name_signers(&mut inventory, &authorities);
+    inventory
+}
+
+/// What the operator's description of the cluster holds, as facts.
+pub fn description(old: &PkiSet) -> DescriptionFacts {
+    let ca = old.authorities.get(&TrustDomain::Cluster);
+    let mut certificates: BTreeMap<LeafId, CertificateFacts> =
+        old.leaves.iter().map(|(leaf, certificate)| (leaf.clone(), certificate_facts(certificate))).collect();
+    if let Some(ca) = ca {
+        certificates.insert(LeafId::from("ca"), certificate_facts(ca));
+    }
+    let ca_key = match (ca, old.authority_keys.get(&TrustDomain::Cluster)) {
+        (Some(certificate), Some(key)) => key.matches(certificate),
+        _ => false,
+    };
+    DescriptionFacts { certificates, ca_key }
+}
+
+/// What a handshake shows, as facts.
+///
+/// # Errors
+///
+/// Fails if the server cannot be reached or does not speak TLS.
+pub async fn server(ports: &Ports, server: &Server) -> PortResult<ServerFacts> {
+    let handshake = ports.probe.handshake(server).await?;
+    let chain = handshake.chain.iter().filter_map(|der| Certificate::from_der(der).ok());
+    let names = handshake.client_ca_names.iter().map(|name| {
+        DistinguishedName::from_der(name)
+            .map_or_else(|_| "unreadable name".to_owned(), |name| name.to_string())
+    });
+    Ok(ServerFacts {
+        chain: chain.map(|certificate| certificate_facts(&certificate)).collect(),
+        client_ca_names: names.collect(),
+    })
+}
+
+/// The question that an inventory asks a node.
+pub fn question(cluster: &Cluster, role: Role) -> NodeQuestion {
+    let mut paths = vec![layout::CERTIFICATES.to_owned(), layout::kubelet_client_link()];
+    let mut texts = Vec::new();
+    let mut components = vec![Component::Kubelet];
+    let mut tools: Vec<String> = layout::TOOLS.map(str::to_owned).to_vec();
+    if role == Role::ControlPlane {
+        texts = [Component::ApiServer, Component::ControllerManager, Component::Scheduler]
+            .map(layout::manifest_file)
+            .to_vec();
+        paths.extend(texts.iter().cloned());
+        paths.push(layout::admin_kubeconfig(&cluster.admin_user));
+        components.extend([
+            Component::Etcd,
+            Component::ApiServer,
+            Component::ControllerManager,
+            Component::Scheduler,
+        ]);
+        tools.extend(layout::CONTROL_PLANE_TOOLS.map(str::to_owned));
+    }
+    NodeQuestion { paths, texts, components, units: layout::MONITORS.map(str::to_owned).to_vec(), tools }
+}
+
+async fn look_at_all(
+    ports: &Ports,
+    cluster: &Cluster,
+    nodes: &[Node],
+) -> Vec<(NodeName, Observed<NodeFacts>)> {
+    join_all(nodes.iter().map(|node| async move {
+        let question = question(cluster, node.role);
+        (node.name.clone(), observed(ports.nodes.look(&node.name, &question).await))
+    }))
+    .await
+}
+
+async fn shake_hands(ports: &Ports, cluster: &Cluster) -> Vec<(Server, Observed<ServerFacts>)> {
+    let servers = cluster.nodes.iter().flat_map(|node| {
+        let name = || node.name.clone();
+        let mut servers = vec![Server::Kubelet(name())];
+        if node.role == Role::ControlPlane {
+            servers.extend([Server::ApiServer(name()), Server::EtcdClient(name()), Server::EtcdPeer(name())]);
+        }
+        servers
+    });
+    join_all(servers.map(|at| async move {
+        let facts = observed(server(ports, &at).await);
+        (at, facts)
+    }))
+    .await
+}
+
+/// The described cluster with the agents and the version that the API tells.
+fn complete(described: &Cluster, api: Option<&ApiFacts>) -> Cluster {
+    let mut cluster = described.clone();
+    let Some(api) = api else { return cluster };
+    cluster.version = api.version;
+    cluster.nodes.retain(|node| node.role == Role::ControlPlane);
+    let mut agents: Vec<_> = api
+        .nodes
+        .iter()
+        .filter(|status| described.control_planes().all(|plane| plane.name != status.name))
+        .collect();
+    agents.sort_by(|a, b| a.name.cmp(&b.name));
+    cluster.nodes.extend(agents.into_iter().enumerate().map(|(index, status)| Node {
+        name: status.name.clone(),
+        role: Role::Agent,
+        index,
+        address: status.address,
+    }));
+    cluster
+}
+
+/// Finds out which of the known CAs really signed what was seen; names prove nothing.
+fn name_signers(inventory: &mut Inventory, authorities: &[Certificate]) {
+    let name_signer = |facts: &mut CertificateFacts| {
+        let Ok(certificate) = Certificate::from_pem(&facts.pem) else { return };
+        facts.signed_by = authorities
+            .iter()
+            .find(|authority| certificate.signed_by(authority).is_ok())
+            .map(|authority| authority.fingerprint().to_string());
+    };
+    for node in inventory.nodes.values_mut() {
+        if let Observed::Seen(facts) = node {
+            facts.files.iter_mut().flat_map(|file| &mut file.certificates).for_each(name_signer);
+        }
+    }
+    for (_, server) in &mut inventory.servers {
+        if let Observed::Seen(facts) = server {
+            facts.chain.iter_mut().for_each(name_signer);
+        }
+    }
+    if let Observed::Seen(api) = &mut inventory.api {
+        api.tls_secrets.iter_mut().flat_map(|secret| &mut secret.chain).for_each(name_signer);
+    }
+}
+
+fn observed<T>(result: Result<T, PortError>) -> Observed<T> {
+    match result {
+        Ok(fact) => Observed::Seen(fact),
+        Err(error) => Observed::Unreadable(error.to_string()),
+    }
+}

@@ -1,0 +1,304 @@
+//! Turns the action of a step into calls on ports.
+
+use std::time::Duration;
+
+use kubecert_core::inventory::CaRef;
+use kubecert_core::layout;
+use kubecert_core::material::{ChainForm, Content, Part, chain};
+use kubecert_core::model::{Component, Generation, LeafId, NodeName, TrustDomain};
+use kubecert_core::plan::{Action, FileWrite, Step, Target};
+use zeroize::Zeroizing;
+
+use crate::kubeconfig::replace_credentials;
+use crate::ports::{Credentials, Diversion, Fault, FileBytes, FileContent, Identity, PortError, PortResult};
+use crate::predicate;
+use crate::run::Context;
+use crate::vault::{VaultError, pkcs8};
+
+/// How long requests in flight may take before an API server that is being replaced is ended: new connections go to a
+/// neighbour by then, and what takes longer is a watch, which its client takes up again elsewhere.
+const GRACE: Duration = Duration::from_secs(1);
+/// After what time a node itself takes a diversion away if kubecert is no more: longer than a visit may last
+/// (an API server may take three minutes to start), short enough that a forgotten diversion does not outlive the
+/// operator's attention.
+const DIVERSION_EXPIRES: Duration = Duration::from_secs(600);
+/// After what time a node starts its monitors again by itself.
+const PAUSE_EXPIRES: Duration = Duration::from_secs(3_600);
+
+/// Does a step and returns what shows that it is done. `waiting` is told what it waits for.
+///
+/// # Errors
+///
+/// Fails with what a port said, or with what did not come to hold in time.
+pub(crate) async fn perform(
+    context: &Context,
+    step: &Step,
+    waiting: &mut (dyn FnMut(String) + Send),
+) -> PortResult<String> {
+    match &step.target {
+        Target::Node(node) => on_node(context, step, node, waiting).await,
+        Target::Api | Target::Etcd | Target::Operator => elsewhere(context, step, waiting).await,
+    }
+}
+
+async fn on_node(
+    context: &Context,
+    step: &Step,
+    node: &NodeName,
+    waiting: &mut (dyn FnMut(String) + Send),
+) -> PortResult<String> {
+    let nodes = &context.ports.nodes;
+    let run = context.run.run();
+    match &step.action {
+        Action::BackUp { paths } => {
+            nodes.back_up(node, run, paths).await?;
+            Ok(format!("{} files", paths.len()))
+        }
+        Action::Write { files } => {
+            let mut bytes = Vec::with_capacity(files.len());
+            for file in files {
+                bytes.push(resolve(context, node, file).await?);
+            }
+            let written = nodes.write(node, run, bytes).await?;
+            let changed = written.iter().filter(|file| !file.unchanged).count();
+            Ok(format!("{changed} of {} files changed, digests read back", written.len()))
+        }
+        Action::Remove { paths } => {
+            nodes.remove(node, paths).await?;
+            Ok(paths.join(", "))
+        }
+        Action::PauseUnits { units } => {
+            nodes.pause_units(node, units, PAUSE_EXPIRES).await?;
+            Ok(units.join(", "))
+        }
+        Action::ResumeUnits { units } => {
+            nodes.resume_units(node, units).await?;
+            Ok(units.join(", "))
+        }
+        Action::Divert { from, to, port } => {
+            let diversion = Diversion { from: *from, to: *to, port: *port, expires: DIVERSION_EXPIRES };
+            nodes.divert(node, &diversion).await?;
+            Ok(format!("{from}:{port} to {to}:{port}"))
+        }
+        Action::Undivert => {
+            nodes.undivert(node).await?;
+            Ok("no rule left".to_owned())
+        }
+        Action::ReplaceStaticPod { component, path, manifest } => {
+            let file = FileWrite { path: path.clone(), content: manifest.clone(), access: None };
+            let bytes = resolve(context, node, &file).await?;
+            let grace = if *component == Component::ApiServer { GRACE } else { Duration::ZERO };
+            let process = nodes.replace_static_pod(node, run, *component, bytes, grace).await?;
+            Ok(format!("process {} since {}", process.pid, process.started))
+        }
+        Action::EndProcess { component } => {
+            let process = nodes.end_process(node, *component).await?;
+            Ok(format!("process {} since {}", process.pid, process.started))
+        }
+        Action::RestartUnit { unit, component } => {
+            let process = nodes.restart_unit(node, unit, *component).await?;
+            Ok(format!("process {} since {}", process.pid, process.started))
+        }
+        Action::YieldEtcdLeadership { to } => {
+            context.ports.etcd.yield_leadership(node, to).await?;
+            Ok(format!("not led from {node}"))
+        }
+        _ => elsewhere(context, step, waiting).await,
+    }
+}
+
+async fn elsewhere(
+    context: &Context,
+    step: &Step,
+    waiting: &mut (dyn FnMut(String) + Send),
+) -> PortResult<String> {
+    let api = &context.ports.api;
+    // Of the step and not of the run alone: a plan may restart a workload twice, and what bears a stamp is left alone.
+    let stamp = &format!("{}-{}", context.run.run(), step.id.0);
+    match &step.action {
+        Action::Await { predicates } => {
+            let patience = Duration::from_secs(u64::from(step.patience.timeout_s));
+            let credentials = context.credentials();
+            let scene =
+                predicate::Scene { ports: &context.ports, vault: &context.vault, credentials: &credentials };
+            predicate::wait(scene, predicates, patience, |missing| waiting(missing.join("; ")))
+                .await
+                .map(|evidence| evidence.join("; "))
+                .map_err(|missing| {
+                    PortError::new(Fault::Timeout, "this does not come to hold", missing.join("; "))
+                })
+        }
+        Action::UseCredentials { roots, identity, form } => {
+            use_credentials(context, roots, *identity, *form).await?;
+            Ok("set".to_owned())
+        }
+        Action::WriteOperatorFiles => {
+            context.operator.write(&context.vault)?;
+            Ok("written".to_owned())
+        }
+        Action::ShareFrontProxy => share_front_proxy(context).await,
+        Action::WriteTlsSecret { secret, leaf, form } => {
+            let vault = &context.vault;
+            let text = |bytes: Zeroizing<Vec<u8>>| String::from_utf8_lossy(&bytes).into_owned();
+            let parts = chain(leaf, TrustDomain::Cluster, *form);
+            let key = Part::LeafKey(leaf.clone(), Generation::New);
+            let root = Part::Ca(TrustDomain::Cluster, Generation::New);
+            let chain = text(vault.pem(&parts).map_err(own)?);
+            let key = Zeroizing::new(text(vault.pem(&[key]).map_err(own)?));
+            let roots = text(vault.pem(&[root]).map_err(own)?);
+            api.write_tls_secret(secret, &chain, &key, &roots).await?;
+            Ok("written".to_owned())
+        }
+        Action::SetCaBundle { holder, roots } => {
+            let pem = context.vault.pem(roots).map_err(own)?;
+            api.set_ca_bundle(holder, &String::from_utf8_lossy(&pem)).await?;
+            Ok(format!("{} roots", roots.len()))
+        }
+        Action::Roll { workload } => {
+            api.restart(workload, stamp).await?;
+            roll_out(context, step, waiting).await
+        }
+        Action::RecreatePod { pod } => {
+            api.recreate_pod(pod, stamp, &context.run).await?;
+            Ok("Ready again".to_owned())
+        }
+        Action::RenewTokenSecret { secret } => {
+            api.renew_token_secret(secret, stamp).await?;
+            Ok("signed anew".to_owned())
+        }
+        Action::RebuildExtensionAuthentication => {
+            api.delete_extension_authentication().await?;
+            Ok("deleted, to be written anew by the API servers".to_owned())
+        }
+        Action::ReleaseLease => {
+            let former = predicate::former_leader(&context.ports).await?;
+            let Some(holder) = former else {
+                return Ok("a controller manager that runs holds it".to_owned());
+            };
+            api.release_controller_manager_lease(&holder).await?;
+            Ok(format!("released for {holder}, which has ended"))
+        }
+        other => {
+            Err(PortError::new(Fault::Failed, "cannot carry out the plan", format!("{other:?} needs a node")))
+        }
+    }
+}
+
+/// Waits until a workload's rollout is complete.
+async fn roll_out(
+    context: &Context,
+    step: &Step,
+    waiting: &mut (dyn FnMut(String) + Send),
+) -> PortResult<String> {
+    use crate::ports::Rollout;
+    /// How long between two looks at a rollout: pods take seconds to start.
+    const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+    let Action::Roll { workload } = &step.action else { return Ok(String::new()) };
+    loop {
+        match context.ports.api.rollout(workload).await? {
+            Rollout::Complete => return Ok("rolled out".to_owned()),
+            Rollout::Under(what) => waiting(what),
+        }
+        // The step's own patience ends this loop.
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
+/// Sets the credentials that kubecert uses, with those that may be needed where a server is not that far as fallback.
+async fn use_credentials(
+    context: &Context,
+    roots: &[CaRef],
+    identity: Generation,
+    form: ChainForm,
+) -> PortResult<()> {
+    let parts: Vec<Part> = roots.iter().map(|ca| Part::Ca(ca.domain, ca.generation)).collect();
+    let vault = &context.vault;
+    let wanted = vault.administrator(&parts, identity, form).map_err(own)?;
+    let mut for_api = vec![wanted.clone()];
+    let mut for_etcd = vec![etcd_client(context, &parts, identity)?];
+    // While the old CA is trusted the old identity is a way in, for servers that do not accept the new one yet.
+    if roots.iter().any(|ca| ca.generation == Generation::Old) && identity == Generation::New {
+        for_api.push(vault.administrator(&parts, Generation::Old, form).map_err(own)?);
+        for_etcd.push(etcd_client(context, &parts, Generation::Old)?);
+    }
+    context.ports.api.use_credentials(for_api).await?;
+    context.ports.etcd.use_credentials(for_etcd).await?;
+    context.set_credentials(wanted);
+    Ok(())
+}
+
+/// etcd's client credentials. The cross certificate goes along whenever there is one: etcd's trust changes only when it
+/// is restarted, and who trusts the new CA does not mind.
+pub(crate) fn etcd_client(
+    context: &Context,
+    roots: &[Part],
+    identity: Generation,
+) -> PortResult<Credentials> {
+    let vault = &context.vault;
+    let leaf = LeafId::from("etcdclient");
+    let mut chain = vec![vault.certificate(&Part::Leaf(leaf.clone(), identity)).map_err(own)?.der().to_vec()];
+    if identity == Generation::New
+        && let Some(cross) = vault.cross.get(&TrustDomain::Cluster)
+    {
+        chain.push(cross.der().to_vec());
+    }
+    let key = pkcs8(vault.key(&Part::LeafKey(leaf, identity)).map_err(own)?).map_err(own)?;
+    let roots = roots
+        .iter()
+        .map(|root| Ok(vault.certificate(root).map_err(own)?.der().to_vec()))
+        .collect::<PortResult<_>>()?;
+    Ok(Credentials { roots, identity: Some(Identity { chain, key }) })
+}
+
+/// Writes the three keys from which a rebooted master of AKS engine takes its front-proxy files. The leading space of
+/// each value is what its script writes and strips (`generate-proxy-certs.sh`).
+async fn share_front_proxy(context: &Context) -> PortResult<String> {
+    let leaf = layout::front_proxy();
+    let value = |part: Part| -> PortResult<Zeroizing<Vec<u8>>> {
+        let pem = context.vault.pem(&[part]).map_err(own)?;
+        Ok(Zeroizing::new([b" ".as_slice(), &pem].concat()))
+    };
+    let pairs = [
+        (
+            "/proxycerts/requestheader-client-ca-file".to_owned(),
+            value(Part::Ca(TrustDomain::FrontProxy, Generation::New))?,
+        ),
+        (
+            "/proxycerts/proxy-client-key-file".to_owned(),
+            value(Part::LeafKey(leaf.clone(), Generation::New))?,
+        ),
+        ("/proxycerts/proxy-client-cert-file".to_owned(), value(Part::Leaf(leaf, Generation::New))?),
+    ];
+    context.ports.etcd.put(&pairs).await?;
+    Ok("three keys below /proxycerts".to_owned())
+}
+
+/// The bytes of a planned file.
+async fn resolve(context: &Context, node: &NodeName, file: &FileWrite) -> PortResult<FileBytes> {
+    let bytes = match &file.content {
+        Content::Link(target) => FileContent::Link(target.clone()),
+        Content::Original => FileContent::Original,
+        Content::Kubeconfig { roots, chain, key } => {
+            let present = context.ports.nodes.read(node, &file.path).await?.ok_or_else(|| {
+                PortError::new(
+                    Fault::Failed,
+                    format!("cannot edit {} on {node}", file.path),
+                    "it is not there",
+                )
+            })?;
+            let pem = |parts: &[Part]| context.vault.pem(parts).map_err(own);
+            let edited =
+                replace_credentials(&present, &pem(roots)?, &pem(chain)?, &pem(std::slice::from_ref(key))?)
+                    .map_err(|error| {
+                    PortError::new(Fault::Failed, format!("cannot edit {} on {node}", file.path), error)
+                })?;
+            FileContent::Bytes(edited)
+        }
+        content => FileContent::Bytes(context.vault.bytes(content).map_err(own)?),
+    };
+    Ok(FileBytes { path: file.path.clone(), bytes, access: file.access.clone() })
+}
+
+fn own(error: VaultError) -> PortError {
+    PortError::new(Fault::Failed, "cannot take from the vault", crate::issue::chain(&error))
+}

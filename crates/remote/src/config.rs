@@ -1,0 +1,197 @@
+//! What is needed to reach the nodes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kubecert_core::model::NodeName;
+use kubecert_engine::ports::{Fault, PortError, PortResult};
+use russh::keys::{Error as KeyError, PrivateKey, decode_secret_key};
+use zeroize::Zeroizing;
+
+use crate::hostkeys::HostKeys;
+
+/// How to reach the nodes: through one bastion, with one user and one key.
+#[derive(Debug)]
+pub struct SshConfig {
+    /// The bastion's name or address, usually the first control plane's public one.
+    pub bastion_host: String,
+    /// The bastion's SSH port.
+    pub bastion_port: u16,
+    /// The user on the bastion and on the nodes, who may use sudo without a password, or is root.
+    pub user: String,
+    /// That user's private key.
+    pub private_key: UserKey,
+    /// Who is who.
+    pub host_keys: HostKeys,
+    /// The nodes' SSH port as seen from the bastion.
+    pub node_port: u16,
+    /// Where nodes are found whose names the bastion cannot resolve: name, then address and port. Host keys are looked for
+    /// under the node's name and that port all the same.
+    pub addresses: BTreeMap<NodeName, (String, u16)>,
+    /// How long the way to a host, greeting and authentication together may take.
+    pub connect_timeout: Duration,
+}
+
+impl SshConfig {
+    /// The default of [`SshConfig::connect_timeout`].
+    ///
+    /// Twenty seconds: sshd looks up the client's name (up to ten seconds where DNS is broken), and a login through PAM
+    /// on a loaded node takes some more.
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// A configuration with port 22 everywhere, names that the bastion resolves, and the default timeout.
+    pub fn new(
+        bastion_host: impl Into<String>,
+        user: impl Into<String>,
+        private_key: UserKey,
+        host_keys: HostKeys,
+    ) -> Self {
+        Self {
+            bastion_host: bastion_host.into(),
+            bastion_port: 22,
+            user: user.into(),
+            private_key,
+            host_keys,
+            node_port: 22,
+            addresses: BTreeMap::new(),
+            connect_timeout: Self::CONNECT_TIMEOUT,
+        }
+    }
+}
+
+/// A user's private key. Its memory is wiped when it is dropped.
+#[derive(Clone)]
+pub struct UserKey(Arc<PrivateKey>);
+
+impl UserKey {
+    /// Reads a private key from a file.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file, or as with [`UserKey::parse`].
+    pub fn load(path: &Path) -> PortResult<Self> {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| {
+            let cause = match source.kind() {
+                ErrorKind::NotFound => "there is no such file".to_owned(),
+                ErrorKind::InvalidData => "it is not a private key".to_owned(),
+                _ => source.to_string(),
+            };
+            PortError::new(Fault::Refused, format!("cannot use the SSH key in {file}"), cause)
+                .remedy("Name the file of the private key that belongs to the administrator's public key.")
+        })?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads a private key from the text of a file, whose name only serves the error: OpenSSH, PKCS#1, PKCS#8, SEC1.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no private key, or one under a passphrase.
+    pub fn parse(text: &str, file: &str) -> PortResult<Self> {
+        let what = format!("cannot use the SSH key in {file}");
+        match decode_secret_key(text, None) {
+            Ok(key) => Ok(Self(Arc::new(key))),
+            Err(source) if is_encrypted(text, &source) => Err(PortError::new(
+                Fault::Refused,
+                what,
+                "it is encrypted, and passphrases are not supported yet",
+            )
+            .remedy(
+                "Make a copy without a passphrase (`ssh-keygen -p -N '' -f COPY`), use that, and delete it \
+                     afterwards.",
+            )),
+            Err(source) => Err(PortError::new(Fault::Refused, what, no_key(text, &source)).remedy(
+                "Give the private key that belongs to the administrator's public key of the cluster.",
+            )),
+        }
+    }
+
+    pub(crate) fn key(&self) -> &Arc<PrivateKey> {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UserKey({})", self.0.algorithm())
+    }
+}
+
+/// Whether what stopped us is a passphrase. The library says so for OpenSSH's format only.
+fn is_encrypted(text: &str, source: &KeyError) -> bool {
+    matches!(source, KeyError::KeyIsEncrypted)
+        || text.contains("Proc-Type: 4,ENCRYPTED")
+        || text.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+        || (text.starts_with("PuTTY-User-Key-File-") && !text.contains("Encryption: none"))
+}
+
+fn no_key(text: &str, source: &KeyError) -> String {
+    let trimmed = text.trim_start();
+    if trimmed.is_empty() {
+        "it is empty".to_owned()
+    } else if trimmed.starts_with("ssh-") || trimmed.starts_with("ecdsa-") || trimmed.contains("PUBLIC KEY") {
+        "it is a public key".to_owned()
+    } else if !trimmed.contains("PRIVATE KEY") {
+        "it is not a private key".to_owned()
+    } else {
+        format!("it is not a private key that can be read: {source}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn keygen(args: &[&str]) -> (String, String) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key");
+        let done = Command::new("ssh-keygen").args(["-q", "-f"]).arg(&path).args(args).status();
+        assert!(done.expect("ssh-keygen runs").success());
+        let read = |path: &std::path::Path| std::fs::read_to_string(path).expect("it is there");
+        (read(&path), read(&path.with_extension("pub")))
+    }
+
+    #[test]
+    fn keys_of_every_kind_are_read() {
+        for args in [
+            &["-t", "rsa", "-b", "2048", "-N", ""][..],
+            &["-t", "rsa", "-b", "2048", "-N", "", "-m", "PEM"],
+            &["-t", "rsa", "-b", "2048", "-N", "", "-m", "PKCS8"],
+            &["-t", "ed25519", "-N", ""],
+            &["-t", "ecdsa", "-N", ""],
+        ] {
+            let (private, public) = keygen(args);
+            assert!(UserKey::parse(&private, "id").is_ok(), "{args:?}");
+            let refused = UserKey::parse(&public, "id.pub").expect_err("a public key");
+            assert!(refused.to_string().ends_with("it is a public key"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn encrypted_keys_are_told_from_broken_ones() {
+        for args in [
+            &["-t", "ed25519", "-N", "secret"][..],
+            &["-t", "rsa", "-b", "2048", "-N", "secret", "-m", "PEM"],
+            &["-t", "rsa", "-b", "2048", "-N", "secret", "-m", "PKCS8"],
+        ] {
+            let refused = UserKey::parse(&keygen(args).0, "id").expect_err("encrypted");
+            assert!(refused.cause.contains("encrypted"), "{refused}");
+            assert!(refused.remedy.is_some());
+        }
+        for (text, cause) in [
+            ("", "it is empty"),
+            ("hello", "it is not a private key"),
+            ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "can be read"),
+            ("-----BEGIN RSA PRIVATE KEY-----\n", "can be read"),
+        ] {
+            let refused = UserKey::parse(text, "id").expect_err("no key");
+            assert!(refused.cause.contains(cause), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Reaching and changing nodes over SSH.
+//!
+//! [`SshNodes`] implements the engine's port [`Nodes`](kubecert_engine::ports::Nodes): nodes are dialled by name through
+//! one bastion, one session a node. What is done there is a shell script per operation (`scripts/`), run as root; what
+//! it is told travels on standard input, and what it did stands in the node's `/var/log/azure/rotate-certs.log`.
+//!
+//! Absent on purpose: agents and passphrases for keys, host certificates, SFTP (its rename does not replace a file, and
+//! files of root need sudo anyway), and any cleverness on the node that is not in a script one can read there.
+
+mod config;
+mod exec;
+mod fault;
+mod hostkeys;
+mod known_hosts;
+mod nodes;
+mod ops;
+mod session;
+
+pub use config::{SshConfig, UserKey};
+pub use hostkeys::{FirstContact, HostKeys};
+pub use nodes::SshNodes;

@@ -1,0 +1,250 @@
+//! The port `Nodes` over SSH: one bastion connection, one session a node through it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
+use kubecert_core::inventory::{NodeFacts, ProcessFacts};
+use kubecert_core::model::{Component, NodeName, RunId};
+use kubecert_engine::ports::{
+    Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, Stream, WrittenFile,
+};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::config::SshConfig;
+use crate::exec::{Exec, Job, Output};
+use crate::ops::{self, Restart};
+use crate::session::Session;
+
+/// How many handshakes are under way at once.
+///
+/// sshd begins to drop connections at random when ten are not logged in yet (`MaxStartups 10:30:100`). All nodes are
+/// reached through the bastion, but the handshakes are with different sshds; eight keeps clear of the limit even where
+/// names of several nodes lead to one machine.
+const HANDSHAKES: usize = 8;
+
+/// How a node is tried again that does not answer: after 0.5 s and after 1 s.
+///
+/// Enough for an sshd that drops a connection because others log in at the same time, or that restarts; a node that is
+/// away for longer is the caller's to wait for.
+fn retry() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(Duration::from_millis(500)).with_max_times(2).with_jitter()
+}
+
+/// A place for one session that is opened when it is first needed, and again when it has broken.
+type Slot = Arc<Mutex<Option<Arc<Session>>>>;
+
+/// The nodes of one cluster, over SSH.
+#[derive(Debug)]
+pub struct SshNodes {
+    config: Arc<SshConfig>,
+    bastion: Slot,
+    nodes: std::sync::Mutex<BTreeMap<NodeName, Slot>>,
+    handshakes: Semaphore,
+}
+
+impl SshNodes {
+    /// Logs in to the bastion, so that what is wrong with host, user, key or host key is told before anything is done.
+    ///
+    /// # Errors
+    ///
+    /// When the bastion cannot be reached, is not who it was, or does not let us in.
+    pub async fn connect_bastion(config: SshConfig) -> PortResult<Self> {
+        let nodes = Self {
+            config: Arc::new(config),
+            bastion: Slot::default(),
+            nodes: std::sync::Mutex::default(),
+            handshakes: Semaphore::new(HANDSHAKES),
+        };
+        nodes.bastion().await?;
+        Ok(nodes)
+    }
+
+    async fn bastion(&self) -> PortResult<Arc<Session>> {
+        let mut slot = self.bastion.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let SshConfig { bastion_host: host, bastion_port: port, connect_timeout, .. } = &*self.config;
+        let what = format!("cannot reach the SSH host {host}:{port}");
+        let opening = async {
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(|source| {
+                PortError::new(Fault::Unreachable, &what, source).remedy(
+                    "See that the name is right, that its sshd runs, and that no firewall is in between.",
+                )
+            })?;
+            // Nagle's algorithm would hold back the small messages of which all that is done here consists.
+            let _ = stream.set_nodelay(true);
+            Session::open(&self.config, host, *port, stream).await
+        };
+        let session = match timeout(*connect_timeout, opening).await {
+            Ok(session) => Arc::new(session?),
+            Err(_) => {
+                let cause = format!("no login within {} s", connect_timeout.as_secs());
+                return Err(PortError::new(Fault::Timeout, what, cause)
+                    .remedy("See that its sshd runs and that no firewall is in between."));
+            }
+        };
+        session.hasten().await;
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// The session to a node. A node that does not answer is tried again a little later.
+    async fn session(&self, node: &NodeName) -> PortResult<Arc<Session>> {
+        let slot = {
+            let mut nodes = self.nodes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Arc::clone(nodes.entry(node.clone()).or_default())
+        };
+        // Whoever comes second waits for the first one's handshake instead of starting another.
+        let mut slot = slot.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
+            return Ok(Arc::clone(session));
+        }
+        let session = (|| self.open(node)).retry(retry()).when(PortError::is_transient).await?;
+        let session = Arc::new(session);
+        *slot = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    const fn way<'a>(&'a self, node: &'a NodeName) -> Way<'a> {
+        Way { nodes: self, node }
+    }
+
+    async fn open(&self, node: &NodeName) -> PortResult<Session> {
+        let config = &self.config;
+        let what = format!("cannot reach node {node} through {}", config.bastion_host);
+        let (address, port) = match config.addresses.get(node) {
+            Some((address, port)) => (address.as_str(), *port),
+            None => (node.as_str(), config.node_port),
+        };
+        let bastion = self.bastion().await?;
+        // The semaphore is never closed, so that waiting for it cannot fail.
+        let _permit = self.handshakes.acquire().await;
+        let opening = async {
+            let tunnel = bastion.tunnel(address, port).await.map_err(|mut error| {
+                error.remedy.get_or_insert_with(|| {
+                    format!(
+                        "See that {address} resolves on the SSH host, that the node runs, and that its sshd listens on \
+                         port {port}."
+                    )
+                });
+                error
+            })?;
+            Session::open(config, node.as_str(), port, tunnel).await
+        };
+        match timeout(config.connect_timeout, opening).await {
+            Ok(session) => session,
+            Err(_) => {
+                let cause = format!("no login within {} s", config.connect_timeout.as_secs());
+                Err(PortError::new(Fault::Timeout, what, cause)
+                    .remedy("See that the node runs, and that its sshd answers from the SSH host."))
+            }
+        }
+    }
+}
+
+/// The way to one node.
+struct Way<'a> {
+    nodes: &'a SshNodes,
+    node: &'a NodeName,
+}
+
+#[async_trait]
+impl Exec for Way<'_> {
+    async fn output(&self, job: &Job) -> PortResult<Output> {
+        let session = self.nodes.session(self.node).await?;
+        match session.begin(job).await {
+            Ok(started) => session.finish(job, started).await,
+            // A session that died unnoticed shows only when it is used. Nothing has been done yet, so a new one serves.
+            Err(error) if error.is_transient() && session.is_closed() => {
+                let session = self.nodes.session(self.node).await?;
+                let started = session.begin(job).await?;
+                session.finish(job, started).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[async_trait]
+impl Nodes for SshNodes {
+    async fn connect(&self, node: &NodeName) -> PortResult<()> {
+        self.session(node).await.map(drop)
+    }
+
+    async fn look(&self, node: &NodeName, question: &NodeQuestion) -> PortResult<NodeFacts> {
+        ops::look(&self.way(node), node, question).await
+    }
+
+    async fn read(&self, node: &NodeName, path: &str) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
+        ops::read(&self.way(node), node, path).await
+    }
+
+    async fn back_up(&self, node: &NodeName, run: &RunId, paths: &[String]) -> PortResult<()> {
+        ops::back_up(&self.way(node), node, run, paths).await
+    }
+
+    async fn write(
+        &self,
+        node: &NodeName,
+        run: &RunId,
+        files: Vec<FileBytes>,
+    ) -> PortResult<Vec<WrittenFile>> {
+        ops::write(&self.way(node), node, run, files).await
+    }
+
+    async fn remove(&self, node: &NodeName, paths: &[String]) -> PortResult<()> {
+        ops::remove(&self.way(node), node, paths).await
+    }
+
+    async fn pause_units(&self, node: &NodeName, units: &[String], expires: Duration) -> PortResult<()> {
+        ops::pause_units(&self.way(node), node, units, expires).await
+    }
+
+    async fn resume_units(&self, node: &NodeName, units: &[String]) -> PortResult<()> {
+        ops::resume_units(&self.way(node), node, units).await
+    }
+
+    async fn divert(&self, node: &NodeName, diversion: &Diversion) -> PortResult<()> {
+        ops::divert(&self.way(node), node, diversion).await
+    }
+
+    async fn undivert(&self, node: &NodeName) -> PortResult<()> {
+        ops::undivert(&self.way(node), node).await
+    }
+
+    async fn replace_static_pod(
+        &self,
+        node: &NodeName,
+        run: &RunId,
+        component: Component,
+        manifest: FileBytes,
+        grace: Duration,
+    ) -> PortResult<ProcessFacts> {
+        let restart = Restart { run, component, manifest, grace };
+        ops::replace_static_pod(&self.way(node), node, restart).await
+    }
+
+    async fn end_process(&self, node: &NodeName, component: Component) -> PortResult<ProcessFacts> {
+        ops::end_process(&self.way(node), node, component).await
+    }
+
+    async fn restart_unit(
+        &self,
+        node: &NodeName,
+        unit: &str,
+        component: Component,
+    ) -> PortResult<ProcessFacts> {
+        ops::restart_unit(&self.way(node), node, unit, component).await
+    }
+
+    async fn dial(&self, node: &NodeName, host: &str, port: u16) -> PortResult<Box<dyn Stream>> {
+        Ok(Box::new(self.session(node).await?.tunnel(host, port).await?))
+    }
+}

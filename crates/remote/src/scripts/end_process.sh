@@ -1,0 +1,17 @@
+# Ends a component's process and waits for the next. $1: component, $2: hundredths of a second that it may take to end
+# by itself, $3: hundredths of a second to wait for the new process.
+component=$1 grace=$2 patience=$3
+old=$(processes "$component")
+[ -n "$old" ] || log "$component does not run; waiting for it"
+signal "$old" TERM
+limit=$(($(clock) + grace))
+while any_alive "$old"; do
+    if [ "$(clock)" -ge "$limit" ]; then
+        signal "$old" KILL
+        break
+    fi
+    sleep 0.05
+done
+another=$(await_another "$component" "$old" "$patience")
+log "$component runs as process ${another% *}"
+report_process "$another"

@@ -1,0 +1,7 @@
+# Removes files and directories. Standard input: one path a line.
+while IFS= read -r path; do
+    { [ -e "$path" ] || [ -L "$path" ]; } || continue
+    writing "cannot remove $path" rm -rf "$path"
+    sync "${path%/*}" 2>/dev/null || sync
+    log "removed $path"
+done

@@ -1,0 +1,140 @@
+//! Certificates in memory: parsed once, compared by number, verified once.
+//!
+//! The monitor asks thousands of times a run whether one process would accept another. Chains and sets of roots are
+//! therefore numbered, and each verdict of `kubecert-pki` is remembered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kubecert_pki::{
+    Certificate, Fingerprint, PrivateKey, PublicKey, Usage, read_pem_certificates, verify_chain,
+    verify_server_name,
+};
+
+/// A list of certificates, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BundleId(usize);
+
+impl BundleId {
+    /// No certificate at all.
+    pub(crate) const EMPTY: Self = Self(0);
+}
+
+/// What a file, or several together, hold: certificates in order, and public halves of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Material {
+    /// The certificates.
+    pub(crate) certificates: BundleId,
+    /// SHA-256 of the SubjectPublicKeyInfo of each key, private or public.
+    pub(crate) keys: Vec<Fingerprint>,
+}
+
+impl Material {
+    pub(crate) const fn empty() -> Self {
+        Self { certificates: BundleId::EMPTY, keys: Vec::new() }
+    }
+}
+
+/// All certificates that were ever seen.
+#[derive(Debug)]
+pub(crate) struct Store {
+    bundles: Vec<Vec<Arc<Certificate>>>,
+    numbers: BTreeMap<Vec<Fingerprint>, BundleId>,
+    parsed: BTreeMap<Fingerprint, Material>,
+    verdicts: BTreeMap<(BundleId, BundleId, bool), bool>,
+    names: BTreeMap<(BundleId, String), bool>,
+}
+
+impl Store {
+    pub(crate) fn new() -> Self {
+        Self {
+            bundles: vec![Vec::new()],
+            numbers: BTreeMap::from([(Vec::new(), BundleId::EMPTY)]),
+            parsed: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn bundle(&mut self, certificates: Vec<Certificate>) -> BundleId {
+        let key: Vec<Fingerprint> = certificates.iter().map(Certificate::fingerprint).collect();
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = BundleId(self.bundles.len());
+        self.bundles.push(certificates.into_iter().map(Arc::new).collect());
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Certificates given as DER; what cannot be read is left out.
+    pub(crate) fn bundle_of_der(&mut self, chain: &[Vec<u8>]) -> BundleId {
+        let key: Vec<Fingerprint> = chain.iter().map(|der| Fingerprint::of(der)).collect();
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let certificates = chain.iter().filter_map(|der| Certificate::from_der(der).ok()).collect();
+        self.bundle(certificates)
+    }
+
+    pub(crate) fn certificates(&self, bundle: BundleId) -> &[Arc<Certificate>] {
+        self.bundles.get(bundle.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// Certificates and keys in a PEM text.
+    pub(crate) fn parse(&mut self, bytes: &[u8]) -> Material {
+        let digest = Fingerprint::of(bytes);
+        if let Some(known) = self.parsed.get(&digest) {
+            return known.clone();
+        }
+        let certificates = self.bundle(read_pem_certificates(bytes).into_iter().flatten().collect());
+        let text = String::from_utf8_lossy(bytes);
+        let private = PrivateKey::from_pem(&text).ok().map(|key| Fingerprint::of(key.spki_der()));
+        let public = || PublicKey::from_pem(&text).ok().map(|key| Fingerprint::of(key.spki_der()));
+        let material = Material { certificates, keys: private.or_else(public).into_iter().collect() };
+        self.parsed.insert(digest, material.clone());
+        material
+    }
+
+    /// Whether `key` is the one of the first certificate.
+    pub(crate) fn fits(&self, chain: BundleId, key: Fingerprint) -> bool {
+        self.certificates(chain)
+            .first()
+            .is_some_and(|leaf| Fingerprint::of(leaf.public_key().spki_der()) == key)
+    }
+
+    /// Whether holders of `roots` accept `chain`.
+    pub(crate) fn accepts(&mut self, chain: BundleId, roots: BundleId, usage: Usage, now: Timestamp) -> bool {
+        let key = (chain, roots, usage == Usage::ServerAuth);
+        if let Some(verdict) = self.verdicts.get(&key) {
+            return *verdict;
+        }
+        let chain: Vec<Certificate> =
+            self.certificates(chain).iter().map(|found| Certificate::clone(found)).collect();
+        let roots: Vec<Certificate> =
+            self.certificates(roots).iter().map(|found| Certificate::clone(found)).collect();
+        let verdict = chain
+            .split_first()
+            .is_some_and(|(leaf, rest)| verify_chain(leaf, rest, &roots, now, usage).is_ok());
+        self.verdicts.insert(key, verdict);
+        verdict
+    }
+
+    /// Whether the first certificate is good for a name or an address.
+    pub(crate) fn is_named(&mut self, chain: BundleId, name: &str) -> bool {
+        let key = (chain, name.to_owned());
+        if let Some(verdict) = self.names.get(&key) {
+            return *verdict;
+        }
+        let verdict =
+            self.certificates(chain).first().is_some_and(|leaf| verify_server_name(leaf, name).is_ok());
+        self.names.insert(key, verdict);
+        verdict
+    }
+
+    /// The PEM text of a bundle.
+    pub(crate) fn pem(&self, bundle: BundleId) -> String {
+        self.certificates(bundle).iter().map(|certificate| certificate.to_pem()).collect()
+    }
+}

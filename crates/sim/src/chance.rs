@@ -1,0 +1,26 @@
+//! Chance, from a seed.
+
+use std::time::Duration;
+
+/// SplitMix64: a few lines, good enough for delays, and the same on every machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) const fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A span between two others, in milliseconds.
+    pub(crate) fn span_ms(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.next() % to.saturating_sub(from).max(1))
+    }
+}

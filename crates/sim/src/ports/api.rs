@@ -1,0 +1,333 @@
+//! The Kubernetes API, through the load balancer.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kubecert_core::inventory::{
+    ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, TlsSecret, TokenSecret, WorkloadRef,
+};
+use kubecert_core::model::NodeName;
+use kubecert_engine::ports::{
+    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, PortError, PortResult, Rollout,
+};
+use zeroize::Zeroizing;
+
+use super::{Known, facts, is_administrator};
+use crate::certs::{BundleId, Store};
+use crate::cluster::Shared;
+use crate::objects::BarePod;
+use crate::routing::{CallError, Caller};
+use crate::world::{Event, World};
+
+/// A request.
+const REQUEST: Duration = Duration::from_millis(20);
+/// All lists of an inventory.
+const LOOK: Duration = Duration::from_millis(150);
+/// How long a pod may take to become Ready, and a token to be signed.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The API.
+pub(crate) struct SimApi {
+    shared: Arc<Shared>,
+    credentials: Mutex<Vec<Credentials>>,
+}
+
+impl SimApi {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, credentials: Mutex::new(Vec::new()) }
+    }
+
+    async fn request<T>(
+        &self,
+        what: &str,
+        delay: Duration,
+        act: impl FnOnce(&mut World) -> PortResult<T> + Send,
+    ) -> PortResult<T> {
+        let credentials = self.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.shared
+            .call(what, delay, |world| {
+                enter(world, what, &credentials)?;
+                act(world)
+            })
+            .await
+    }
+}
+
+/// One request with the first credentials that are accepted; gives the API server that answered.
+pub(super) fn enter(world: &mut World, what: &str, credentials: &[Credentials]) -> PortResult<NodeName> {
+    let endpoint = world.cluster.endpoint.clone();
+    let mut worst = PortError::new(Fault::Refused, what, "there are no credentials to use");
+    for credentials in credentials {
+        let Some(server) = world.through_balancer() else { continue };
+        let client = Known::of(world, credentials);
+        let caller =
+            Caller { roots: client.roots, name: Some(&endpoint), certificate: client.identity, token: None };
+        let outcome = world.call(&server, caller);
+        match outcome {
+            Ok(()) if client.identity.is_some_and(|identity| is_administrator(&world.store, identity)) => {
+                return Ok(server);
+            }
+            Ok(()) => worst = PortError::new(Fault::Refused, what, "403 Forbidden"),
+            Err(error @ (CallError::ConnectionRefused | CallError::Unavailable)) => {
+                return Err(PortError::new(
+                    Fault::Unreachable,
+                    what,
+                    format!("{server}: {}", error.as_str()),
+                ));
+            }
+            Err(error) => {
+                worst = PortError::new(Fault::Refused, what, format!("{server}: {}", error.as_str()))
+            }
+        }
+    }
+    Err(worst)
+}
+
+fn parse(store: &mut Store, pem: &str) -> BundleId {
+    store.parse(pem.as_bytes()).certificates
+}
+
+fn absent(what: &str) -> PortError {
+    PortError::new(Fault::Failed, what, "404 Not Found")
+}
+
+#[async_trait]
+impl KubeApi for SimApi {
+    async fn use_credentials(&self, credentials: Vec<Credentials>) -> PortResult<()> {
+        *self.credentials.lock().unwrap_or_else(PoisonError::into_inner) = credentials;
+        Ok(())
+    }
+
+    async fn look(&self) -> PortResult<ApiFacts> {
+        self.request("cannot look at the API", LOOK, |world| Ok(api_facts(world))).await
+    }
+
+    async fn nodes(&self) -> PortResult<Vec<NodeStatus>> {
+        self.request("cannot list nodes", REQUEST, |world| Ok(world.node_statuses())).await
+    }
+
+    async fn published_roots(&self) -> PortResult<Vec<(String, String)>> {
+        self.request("cannot read kube-root-ca.crt", REQUEST, |world| {
+            let roots = &world.objects.roots;
+            Ok(roots.iter().map(|(namespace, roots)| (namespace.clone(), world.store.pem(*roots))).collect())
+        })
+        .await
+    }
+
+    async fn token_secret_roots(&self) -> PortResult<Vec<(ObjectRef, String)>> {
+        self.request("cannot read token Secrets", REQUEST, |world| {
+            let secrets = &world.objects.token_secrets;
+            Ok(secrets.iter().map(|(secret, state)| (secret.clone(), world.store.pem(state.roots))).collect())
+        })
+        .await
+    }
+
+    async fn controller_manager_lease(&self) -> PortResult<Lease> {
+        self.request("cannot read the controller manager's Lease", REQUEST, |world| {
+            let lease = &world.objects.lease;
+            Ok(Lease {
+                holder: lease.holder.clone(),
+                acquired: Some(world.moment_at(lease.acquired)),
+                renewed: Some(world.moment_at(lease.renewed)),
+            })
+        })
+        .await
+    }
+
+    async fn extension_authentication(&self) -> PortResult<Option<ExtensionAuthentication>> {
+        self.request("cannot read extension-apiserver-authentication", REQUEST, |world| {
+            Ok(world.objects.extension.map(|extension| ExtensionAuthentication {
+                client_ca: world.store.pem(extension.client_ca),
+                requestheader_client_ca: world.store.pem(extension.request_header_ca),
+            }))
+        })
+        .await
+    }
+
+    async fn delete_extension_authentication(&self) -> PortResult<()> {
+        self.request("cannot delete extension-apiserver-authentication", REQUEST, |world| {
+            world.delete_extension();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn restart(&self, workload: &WorkloadRef, stamp: &str) -> PortResult<()> {
+        let what = format!("cannot restart {workload}");
+        self.request(&what, REQUEST, |world| {
+            if !world.objects.workloads.contains_key(workload) {
+                return Err(absent(&what));
+            }
+            world.roll(workload, stamp);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn rollout(&self, workload: &WorkloadRef) -> PortResult<Rollout> {
+        let what = format!("cannot see the rollout of {workload}");
+        self.request(&what, REQUEST, |world| Ok(world.rollout(workload))).await
+    }
+
+    async fn recreate_pod(&self, pod: &ObjectRef, stamp: &str, keep: &dyn Keep) -> PortResult<()> {
+        let what = format!("cannot re-create pod {pod}");
+        let kept = format!("pod-{}-{}.json", pod.namespace, pod.name);
+        let seat =
+            self.request(&what, REQUEST, |world| world.bare_seat(pod).ok_or_else(|| absent(&what))).await?;
+        let marked = self
+            .request(&what, REQUEST, |world| {
+                let state = world.objects.bare_pods.get(pod).and_then(Option::as_ref);
+                Ok(state.map(|state| state.stamp.as_deref() == Some(stamp)))
+            })
+            .await?;
+        if marked == Some(false) {
+            keep.put(&kept, format!("{{\"name\":\"{}\"}}", pod.name).as_bytes()).await?;
+            self.request(&what, REQUEST, |world| {
+                world.objects.bare_pods.insert(pod.clone(), None);
+                let old = world.objects.seats.get_mut(&seat).and_then(|seat| seat.pod.take());
+                if let Some(old) = old {
+                    world.objects.pods.remove(&old);
+                }
+                world.dirty = true;
+                Ok(())
+            })
+            .await?;
+        }
+        if marked != Some(true) {
+            // Without its specification it could not be created: that is what `keep` is for.
+            if keep.get(&kept).await?.is_none() {
+                return Err(PortError::new(Fault::Failed, what, "its specification is lost"));
+            }
+            self.request(&what, REQUEST, |world| {
+                let state = BarePod { stamp: Some(stamp.to_owned()) };
+                world.objects.bare_pods.insert(pod.clone(), Some(state));
+                world.after(Duration::ZERO, Event::Replace { seat });
+                Ok(())
+            })
+            .await?;
+        }
+        self.shared.wait_until(&what, PATIENCE, |world| world.seat_ready(seat).then_some(())).await
+    }
+
+    async fn renew_token_secret(&self, secret: &ObjectRef, stamp: &str) -> PortResult<()> {
+        let what = format!("cannot renew the token in Secret {secret}");
+        self.request(&what, REQUEST, |world| {
+            let state = world.objects.token_secrets.get_mut(secret).ok_or_else(|| absent(&what))?;
+            if state.stamp.as_deref() != Some(stamp) {
+                state.stamp = Some(stamp.to_owned());
+                state.signer = None;
+                world.wake_leader();
+            }
+            Ok(())
+        })
+        .await?;
+        self.shared
+            .wait_until(&what, PATIENCE, |world| {
+                let state = world.objects.token_secrets.get(secret)?;
+                state.signer.map(|_| ())
+            })
+            .await
+    }
+
+    async fn write_tls_secret(
+        &self,
+        secret: &ObjectRef,
+        chain: &str,
+        key: &Zeroizing<String>,
+        roots: &str,
+    ) -> PortResult<()> {
+        let what = format!("cannot write Secret {secret}");
+        self.request(&what, REQUEST, |world| {
+            let both = Zeroizing::new(format!("{chain}{}", key.as_str()));
+            let pair = world.store.parse(both.as_bytes());
+            let roots = parse(&mut world.store, roots);
+            let state = world.objects.tls_secrets.get_mut(secret).ok_or_else(|| absent(&what))?;
+            state.pair = pair;
+            // Only a Secret that has ca.crt gets another one.
+            if state.roots != BundleId::EMPTY {
+                state.roots = roots;
+            }
+            world.mounts_change(&secret.namespace);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn set_ca_bundle(&self, holder: &CaBundleHolder, roots: &str) -> PortResult<()> {
+        let what = format!("cannot change the caBundle of {holder}");
+        self.request(&what, REQUEST, |world| {
+            let roots = parse(&mut world.store, roots);
+            let bundle = world.objects.ca_bundles.get_mut(holder).ok_or_else(|| absent(&what))?;
+            *bundle = roots;
+            world.dirty = true;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>> {
+        self.request("cannot list APIServices", REQUEST, |world| {
+            let problem = world.aggregated_problem();
+            let names = world.objects.ca_bundles.keys().filter_map(|holder| match holder {
+                CaBundleHolder::ApiService(name) => Some(name.clone()),
+                _ => None,
+            });
+            let names: Vec<String> = names.collect();
+            Ok(problem
+                .map(|why| names.into_iter().map(|name| (name, why.clone())).collect())
+                .unwrap_or_default())
+        })
+        .await
+    }
+}
+
+fn api_facts(world: &mut World) -> ApiFacts {
+    let store = &world.store;
+    let objects = &world.objects;
+    let fingerprints = |bundle: BundleId| {
+        store.certificates(bundle).iter().map(|found| found.fingerprint().to_string()).collect()
+    };
+    ApiFacts {
+        version: world.version,
+        nodes: world.node_statuses(),
+        workloads: objects.workloads.keys().cloned().collect(),
+        bare_pods: objects
+            .bare_pods
+            .iter()
+            .filter(|(_, pod)| pod.is_some())
+            .map(|(pod, _)| pod.clone())
+            .collect(),
+        job_pods: Vec::new(),
+        token_secrets: objects
+            .token_secrets
+            .iter()
+            .map(|(object, state)| TokenSecret {
+                object: object.clone(),
+                service_account: state.service_account.clone(),
+                listed: !world.version.at_least(24),
+                roots: fingerprints(state.roots),
+            })
+            .collect(),
+        tls_secrets: objects
+            .tls_secrets
+            .iter()
+            .map(|(object, state)| TlsSecret {
+                object: object.clone(),
+                chain: facts(store, state.pair.certificates),
+                roots: facts(store, state.roots),
+                mounted_by: state.mounted_by.clone(),
+            })
+            .collect(),
+        ca_bundles: objects
+            .ca_bundles
+            .iter()
+            .map(|(holder, roots)| (holder.clone(), facts(store, *roots)))
+            .collect(),
+        published_roots: objects
+            .roots
+            .iter()
+            .map(|(namespace, roots)| (namespace.clone(), fingerprints(*roots)))
+            .collect(),
+    }
+}

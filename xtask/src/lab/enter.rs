@@ -1,0 +1,87 @@
+//! Looking at a lab, and running commands in it.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Result;
+
+use super::spec::{self, Spec};
+use super::{Exec, RunArgs, cluster, network, node};
+use crate::cmd::{CommandExt as _, exit_code};
+
+/// Runs a command on a node, with our standard streams, and ends as it ends.
+pub(crate) fn exec(args: &Exec) -> Result<ExitCode> {
+    let spec = Spec::load(&args.lab.name)?;
+    let words: Vec<_> = args.command.iter().map(String::as_str).collect();
+    pass_on(node::enter(&spec, spec.node(&args.node)?, &words)?)
+}
+
+/// Runs a command on the operator's side, with what `lab env` prints in its environment.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    let spec = Spec::load(&args.lab.name)?;
+    let words: Vec<_> = args.command.iter().map(String::as_str).collect();
+    let mut command = network::inside(&spec.switch(), &words);
+    command.envs(variables(&spec));
+    pass_on(command)
+}
+
+/// Prints what other programs need to know, for `eval`.
+pub(crate) fn env(name: &str) -> Result<()> {
+    for (key, value) in variables(&Spec::load(name)?) {
+        println!("export {key}='{}'", value.replace('\'', r"'\''"));
+    }
+    Ok(())
+}
+
+/// Says of each lab whether its nodes run and what Kubernetes thinks of them.
+pub(crate) fn status(only: Option<&str>) -> Result<()> {
+    let names: Vec<_> = spec::all().into_iter().filter(|name| only.is_none_or(|only| only == name)).collect();
+    if names.is_empty() {
+        println!("There is no lab.");
+    }
+    for name in names {
+        let Ok(spec) = Spec::load(&name) else {
+            println!("{name}: unreadable; the next `lab up` removes it.");
+            continue;
+        };
+        if !spec.ready {
+            println!("{name} is unfinished: it is being built, or that failed.");
+        }
+        let up = spec.nodes.iter().filter(|node| node::leader(&spec, node).is_some()).count();
+        println!(
+            "{name}: {} with Kubernetes {}, {up} of {} machines run.",
+            spec.layout,
+            spec.kubernetes,
+            spec.nodes.len()
+        );
+        for node in &spec.nodes {
+            let state = if node::leader(&spec, node).is_some() { "runs" } else { "is off" };
+            println!("  {:<3} {:<28} {:<15} {state}", node.short, node.name, node.ip);
+        }
+        match cluster::kubectl(&spec, &["get", "nodes", "--request-timeout=5s"]).read() {
+            Ok(nodes) => nodes.lines().for_each(|line| println!("  {line}")),
+            Err(error) => println!("  The API does not answer: {error:#}"),
+        }
+    }
+    Ok(())
+}
+
+fn variables(spec: &Spec) -> Vec<(&'static str, String)> {
+    let dir = spec.dir();
+    let path = |file: &str| dir.join(file).display().to_string();
+    vec![
+        ("KUBECONFIG", spec.kubeconfig().display().to_string()),
+        ("KUBECERT_LAB_SSH_HOST", spec.fqdn.clone()),
+        ("KUBECERT_LAB_SSH_PORT", spec.ssh_port.to_string()),
+        ("KUBECERT_LAB_SSH_KEY", path("id_rsa")),
+        ("KUBECERT_LAB_SSH_KNOWN_HOSTS", path("known_hosts")),
+        ("KUBECERT_LAB_API_MODEL", spec.api_model().display().to_string()),
+        ("KUBECERT_LAB_LOCATION", spec.location.clone()),
+        ("KUBECERT_LAB_NETNS", spec.switch()),
+        ("KUBECERT_LAB_DIR", dir.display().to_string()),
+        ("KUBECERT_LAB_BIN", spec.programs.join("bin").display().to_string()),
+    ]
+}
+
+fn pass_on(mut command: Command) -> Result<ExitCode> {
+    Ok(exit_code(command.stdin(Stdio::inherit()).status()?))
+}

@@ -1,0 +1,136 @@
+//! What running servers present, and whom they let in: their memory, not their files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::super::network;
+use super::super::spec::{Node, Role};
+use super::verdict::{Verdict, ensure};
+use super::{Case, subject, verified_by};
+use crate::cmd::CommandExt as _;
+
+/// A port that speaks TLS, with a path to ask for and the client certificate that may.
+struct Server {
+    what: &'static str,
+    port: u16,
+    path: &'static str,
+    client: &'static str,
+}
+
+const ETCD_PEER: u16 = 2380;
+
+const MASTER: &[Server] = &[
+    Server { what: "API server", port: 443, path: "/api/v1/namespaces/default", client: "kubectlClient" },
+    Server { what: "etcd", port: 2379, path: "/health", client: "etcdclient" },
+    Server { what: "etcd peer", port: ETCD_PEER, path: "/members", client: "etcdpeer0" },
+];
+const KUBELET: Server = Server { what: "kubelet", port: 10250, path: "/pods", client: "client" };
+
+pub(super) fn check(case: &Case, verdict: &mut Verdict) {
+    for node in case.spec.members() {
+        let servers = if node.role == Role::Master { MASTER } else { &[] };
+        for server in servers.iter().chain([&KUBELET]) {
+            one(case, node, server, verdict);
+        }
+    }
+}
+
+fn one(case: &Case, node: &Node, server: &Server, verdict: &mut Verdict) {
+    let name = format!("{}: {} (:{})", node.short, server.what, server.port);
+    let hello = hello(case, node, server);
+    verdict.check(&format!("{name} presents one certificate, of the new CA"), || {
+        let text = hello.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let chain = text.matches("BEGIN CERTIFICATE").count();
+        ensure(chain == 1, format!("it sends {chain} certificates"))?;
+        let leaf = tempfile::NamedTempFile::new()?;
+        let begin = text.find("-----BEGIN CERTIFICATE").context("no certificate")?;
+        std::fs::write(leaf.path(), &text[begin..])?;
+        verified_by(&case.new.join("ca.crt"), leaf.path())
+    });
+    verdict.check(&format!("{name} asks for clients of the new CA and not of the old"), || {
+        let text = hello.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let names = ca_names(text);
+        let (old, new) = (subject(&case.old.join("ca.crt"))?, subject(&case.new.join("ca.crt"))?);
+        ensure(names.contains(&new), format!("it asks for {}", names.join(" | ")))?;
+        ensure(old == new || !names.contains(&old), format!("it still asks for {old}"))
+    });
+    verdict.check(&format!("{name} serves a new client"), || {
+        let answer = ask(case, node, server, &case.new)?;
+        ensure(answer == "200", format!("it answers {answer}"))
+    });
+    verdict.check(&format!("{name} refuses an old client"), || match ask(case, node, server, &case.old) {
+        // Over TLS 1.3 a refusal comes after the handshake, as a broken connection: both count.
+        Err(_refused) => Ok(()),
+        Ok(answer) => ensure(answer == "401" || answer == "000", format!("it answers {answer}")),
+    });
+}
+
+/// What openssl shows of a handshake: the chain sent and the CA names asked for.
+fn hello(case: &Case, node: &Node, server: &Server) -> Result<String> {
+    let address = format!("{}:{}", node.ip, server.port);
+    let client = |kind: &str| path(&case.new, server.client, kind);
+    let (crt, key) = (client("crt"), client("key"));
+    let args =
+        ["timeout", "5", "openssl", "s_client", "-showcerts", "-nameopt", "rfc2253", "-connect", &address];
+    let output =
+        near(case, node, server, &[args.as_slice(), &["-cert", &crt, "-key", &key]].concat())?.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !text.contains("BEGIN CERTIFICATE") {
+        bail!("no TLS at {address}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(text)
+}
+
+fn ca_names(hello: &str) -> Vec<String> {
+    let lines =
+        hello.lines().skip_while(|line| !line.starts_with("Acceptable client certificate CA names")).skip(1);
+    lines.take_while(|line| line.contains('=') && !line.starts_with("Requested")).map(str::to_owned).collect()
+}
+
+/// The HTTP status that a client with the certificate of `pki` gets; the server itself is held to be right.
+fn ask(case: &Case, node: &Node, server: &Server, pki: &Path) -> Result<String> {
+    let url = format!("https://{}:{}{}", node.ip, server.port, server.path);
+    let (crt, key) = (path(pki, server.client, "crt"), path(pki, server.client, "key"));
+    let args = [
+        "curl",
+        "--http1.1",
+        "-sS",
+        "-k",
+        "-m",
+        "5",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "--cert",
+        &crt,
+        "--key",
+        &key,
+        &url,
+    ];
+    near(case, node, server, &args)?.read()
+}
+
+/// A command at a place from which the server takes calls.
+///
+/// An etcd peer compares its caller's address with the certificate, which names masters only: it is called from where it
+/// runs. The other servers are called from elsewhere, as a diversion left on their own node must not hide them.
+fn near(case: &Case, node: &Node, server: &Server, command: &[&str]) -> Result<std::process::Command> {
+    if server.port == ETCD_PEER {
+        return Ok(network::inside(&case.spec.netns(node), command));
+    }
+    outside(case, command)
+}
+
+/// A command that can reach the nodes' own addresses, as the operator's side cannot: in the load balancer's namespace.
+pub(super) fn outside(case: &Case, command: &[&str]) -> Result<std::process::Command> {
+    let balancer =
+        case.spec.nodes.iter().find(|node| node.role == Role::Balancer).context("no load balancer")?;
+    Ok(network::inside(&case.spec.netns(balancer), command))
+}
+
+fn path(pki: &Path, name: &str, kind: &str) -> String {
+    let path: PathBuf = pki.join(format!("{name}.{kind}"));
+    path.to_string_lossy().into_owned()
+}

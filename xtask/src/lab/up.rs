@@ -1,0 +1,193 @@
+//! Building a lab, from nothing to workloads that run.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::layout::Source;
+use super::model::Model;
+use super::spec::{Node, Spec, source};
+use super::{Up, base, cache, cluster, down, network, node, pki, snapshot, spec, workloads};
+use crate::cmd::{CommandExt as _, cmd};
+
+pub(crate) fn up(args: &Up) -> Result<()> {
+    let name = &args.lab.name;
+    let dir = spec::dir_of(name)?;
+    let progress = Progress { start: Instant::now() };
+    cache::install_packages()?;
+    progress.say("packages");
+    let base = base::base()?;
+    progress.say("base root file system");
+    let programs = cache::kubernetes(args.kubernetes)?;
+    progress.say("programs");
+    let template = cache::node_template(&base, &programs)?;
+    progress.say("images");
+
+    fs::create_dir_all(cache::root().join("labs"))?;
+    let lock = fs::File::create(cache::root().join(format!("labs/{name}.lock")))?;
+    if lock.try_lock().is_err() {
+        bail!("lab {name:?} is being built by somebody else");
+    }
+    down::sweep()?;
+    down::down(name)?;
+    fs::create_dir_all(&dir)?;
+    fs::write(dir.join("up.pid"), std::process::id().to_string())?;
+
+    let example = source().join("../examples/aks-engine-3m-2l/apimodel.json");
+    let mut model = Model::read(args.api_model.as_deref().unwrap_or(&example))?;
+    model.set_counts(args.control_planes, args.agents)?;
+    let mut spec = describe(name, &model, &programs)?;
+    fs::create_dir_all(spec.output())?;
+    spec.save()?;
+    let ssh_key = make_ssh_key(&dir)?;
+    model.set_ssh_key(&ssh_key);
+
+    // Keys of 4096 bits take longest, and nothing but the nodes' files needs them.
+    std::thread::scope(|scope| {
+        let pki = scope.spawn(|| match model.certificates() {
+            Some(profile) => pki::from_profile(profile, &spec.output()),
+            None => pki::make(&model, &spec.output()),
+        });
+        node::mount_memory(&spec)?;
+        network::make_switch(&spec)?;
+        network::write_operator_names(&spec)?;
+        for node in &spec.nodes {
+            network::plug_in(&spec, node)?;
+            node::make_root(&spec, node, &base, &template)?;
+        }
+        progress.say("networks and root file systems");
+        pki.join().unwrap_or_else(|_| bail!("the PKI's thread failed"))
+    })?;
+    if model.certificates().is_none() {
+        model.set_certificates(pki::to_profile(&model, &spec.output())?)?;
+    }
+    spec::write_private(&spec.api_model(), &model.to_text()?)?;
+    cluster::write_kubeconfig(&spec)?;
+    progress.say("PKI");
+
+    furnish(&spec, &model, &ssh_key, args.monitor_first_check)?;
+    progress.say("node files");
+    on_all(&spec, node::boot)?;
+    on_all(&spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(60)))?;
+    write_known_hosts(&spec)?;
+    progress.say("machines booted");
+    cluster::make_front_proxy(&spec)?;
+    progress.say("etcd and front proxy");
+    cluster::start_kubelets(&spec)?;
+    cluster::wait_api(&spec)?;
+    progress.say("API ready");
+    cluster::apply_addons(&spec)?;
+    if !args.no_workloads {
+        workloads::apply(&spec, &model)?;
+    }
+    cluster::wait_nodes(&spec)?;
+    progress.say("nodes Ready");
+    cluster::wait_control_plane(&spec)?;
+    progress.say("control plane and kube-proxy run");
+    if !args.no_workloads {
+        workloads::wait(&spec)?;
+        progress.say("workloads run");
+    }
+    cluster::start_monitors(&spec)?;
+    snapshot::take(&spec, &snapshot::before(&spec))?;
+    spec.ready = true;
+    spec.save()?;
+    fs::remove_file(dir.join("up.pid"))?;
+    progress.say("lab stands");
+    Ok(())
+}
+
+/// Tells on standard error what has been done, and when.
+struct Progress {
+    start: Instant,
+}
+
+impl Progress {
+    fn say(&self, done: &str) {
+        eprintln!("{:6.1} s  {done}", self.start.elapsed().as_secs_f64());
+    }
+}
+
+fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
+    let nodes = model.nodes()?;
+    let [a, b, ..] = nodes.first().context("the model has no nodes")?.ip.octets();
+    let version =
+        fs::read_to_string(programs.join("VERSION")).context("the programs' directory has no VERSION")?;
+    Ok(Spec {
+        name: name.to_owned(),
+        layout: "aks-engine".to_owned(),
+        kubernetes: version.trim().to_owned(),
+        programs: programs.to_owned(),
+        fqdn: model.fqdn()?,
+        location: model.location()?,
+        dns_prefix: model.dns_prefix()?,
+        admin: model.admin()?,
+        public_ip: [203, 0, 113, 10].into(),
+        internal_ip: model.internal_ip()?,
+        network: [a, b],
+        ssh_port: model.ssh_port()?,
+        nodes,
+        ready: false,
+    })
+}
+
+/// The operator's key: RSA, as the ancestor's users have, and without a passphrase. Returns the public half.
+fn make_ssh_key(dir: &Path) -> Result<String> {
+    let path = dir.join("id_rsa");
+    let path = path.to_string_lossy();
+    cmd(
+        "ssh-keygen",
+        ["-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-C", "kubecert-lab", "-f", &*path],
+    )
+    .read()?;
+    Ok(fs::read_to_string(dir.join("id_rsa.pub"))?.trim().to_owned())
+}
+
+fn furnish(spec: &Spec, model: &Model, ssh_key: &str, monitor_first_check: u32) -> Result<()> {
+    let source = Source::new(spec, model, ssh_key, monitor_first_check)?;
+    let mut dropped = Vec::new();
+    for node in &spec.nodes {
+        dropped.extend(source.furnish(node)?);
+    }
+    dropped.sort();
+    dropped.dedup();
+    fs::write(spec.dir().join("dropped-flags.txt"), dropped.join("\n") + "\n")?;
+    Ok(())
+}
+
+/// `known_hosts` holds the SSH host only, as an operator's would; `known_hosts.all` holds every node.
+fn write_known_hosts(spec: &Spec) -> Result<()> {
+    let keys = |node: &Node| -> Result<Vec<String>> {
+        ["ed25519", "ecdsa"]
+            .into_iter()
+            .map(|kind| {
+                let text =
+                    fs::read_to_string(spec.root(node).join(format!("etc/ssh/ssh_host_{kind}_key.pub")))?;
+                Ok(text.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+            })
+            .collect()
+    };
+    let mut bastion = String::new();
+    let mut all = String::new();
+    let host = |name: &str| {
+        if spec.ssh_port == 22 { name.to_owned() } else { format!("[{name}]:{}", spec.ssh_port) }
+    };
+    let first = spec.masters().next().context("no masters")?;
+    for key in keys(first)? {
+        bastion += &format!("{},{} {key}\n", host(&spec.fqdn), host(&spec.public_ip.to_string()));
+    }
+    for node in spec.members() {
+        for key in keys(node)? {
+            all += &format!("{},{} {key}\n", node.name, node.ip);
+        }
+    }
+    fs::write(spec.dir().join("known_hosts.all"), bastion.clone() + &all)?;
+    fs::write(spec.dir().join("known_hosts"), bastion)?;
+    Ok(())
+}
+
+fn on_all(spec: &Spec, act: impl Fn(&Spec, &Node) -> Result<()>) -> Result<()> {
+    spec.nodes.iter().try_for_each(|node| act(spec, node))
+}

@@ -1,0 +1,209 @@
+//! `cargo xtask test`: everything, from the repository's rules to rotations of a real cluster.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Args;
+
+use crate::cmd::{CommandExt as _, cmd};
+use crate::rotation::{self, Lab};
+use crate::rules;
+
+/// Which part of requests may fail on a machine that is busy with other things.
+const TOLERATED: f64 = 0.05;
+
+#[derive(Args)]
+pub(crate) struct Test {
+    /// Let nothing be left out: what cannot run here is a failure
+    #[arg(long)]
+    all: bool,
+    /// Leave out what needs root and a real cluster
+    #[arg(long, conflicts_with = "all")]
+    no_lab: bool,
+    /// Run nothing but what needs a real cluster
+    #[arg(long, conflicts_with_all = ["all", "no_lab"])]
+    lab_only: bool,
+}
+
+/// Runs everything and says at the end what did not run, and why.
+pub(crate) fn run(args: &Test) -> Result<()> {
+    let mut suite = Suite { left_out: Vec::new(), failed: Vec::new() };
+    if is_root() {
+        suite.run("packages", crate::lab::setup);
+    }
+    if args.lab_only {
+        suite.leave_out("everything but rotations of a real cluster", "--lab-only", false);
+    } else {
+        without_cluster(&mut suite);
+    }
+    if args.no_lab {
+        suite.leave_out("rotations of a real cluster", "--no-lab", false);
+    } else if !is_root() {
+        suite.leave_out("rotations of a real cluster", "the lab's machines need root", args.all);
+    } else {
+        suite.run("refusals and a rotation of a real cluster", real_rotation);
+        suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
+    }
+    suite.close()
+}
+
+/// What needs no root.
+fn without_cluster(suite: &mut Suite) {
+    suite.run("format", || cargo(&["fmt", "--all", "--check"]));
+    suite.run("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
+    });
+    suite.run("repository rules", rules::check);
+    suite.run("tests", || cargo(&["test", "--workspace", "--locked"]));
+    // The exhaustive model check of five nodes takes a minute without optimisation, so plain `cargo test` leaves it out.
+    suite.run("model check", || cargo(&["test", "--locked", "-p", "kubecert-core", "--", "--ignored"]));
+    if !rules::root().join("../shared/corpus").exists() && std::env::var_os("KUBECERT_CORPUS").is_none() {
+        suite.leave_out("the corpus of generated api models", "it is not beside this repository", false);
+    }
+    suite.run("demonstration", demo);
+}
+
+/// What has run, and what has not.
+struct Suite {
+    left_out: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Suite {
+    fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        eprintln!("\n== {name}");
+        let began = Instant::now();
+        match test() {
+            Ok(()) => eprintln!("== {name}: ok, {:.0} s", began.elapsed().as_secs_f64()),
+            Err(error) => {
+                eprintln!("== {name}: FAILED, {:.0} s: {error:#}", began.elapsed().as_secs_f64());
+                self.failed.push(name.to_owned());
+            }
+        }
+    }
+
+    fn leave_out(&mut self, name: &str, why: &str, fails: bool) {
+        let line = format!("{name} ({why})");
+        if fails { &mut self.failed } else { &mut self.left_out }.push(line);
+    }
+
+    fn close(self) -> Result<()> {
+        eprintln!();
+        for name in &self.left_out {
+            eprintln!("did not run: {name}");
+        }
+        if !self.failed.is_empty() {
+            bail!("failed: {}", self.failed.join(", "));
+        }
+        eprintln!("all that ran passed");
+        Ok(())
+    }
+}
+
+fn demo() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let state = tempfile::tempdir()?;
+    let mut command = Command::new(program);
+    command.args(["demo", "--quiet"]).env("KUBECERT_STATE_DIR", state.path());
+    command.show()
+}
+
+/// Point by point what must be seen after a rotation: the command exits 0, foreign tools find one new PKI everywhere, no
+/// client and no workload was refused, and running it again with nothing due does nothing.
+fn real_rotation() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let lab = Lab::up("test", &[])?;
+    refusals(&lab, &program)?;
+    let measured = rotation::rotate(&lab, &program)?;
+    let failed = rotation::number(&measured.report, "/api/failed")?;
+    eprintln!(
+        "wall {:.0} s, longest gap {} ms, {failed} requests failed",
+        measured.wall_s,
+        rotation::number(&measured.report, "/api/longest_gap_ms")?
+    );
+    lab.judge()?;
+    // Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,
+    // while a break of trust would fail hundreds.
+    let requests = rotation::number(&measured.report, "/api/requests")?;
+    ensure!(failed <= requests * TOLERATED, "{failed} of {requests} requests to the API failed");
+    let (calls, lost) = measured.workload;
+    ensure!(lost as f64 <= calls as f64 * TOLERATED, "{lost} of {calls} calls of workloads failed");
+    lab.verb(&program, "verify", &[])?.show().context("verify is not content")?;
+    let renewed = lab.verb(&program, "rotate", &["--why", "renew", "--yes"])?.read()?;
+    ensure!(renewed.contains("Nothing is due"), "with nothing due, rotate says: {renewed}");
+    lab.down()
+}
+
+/// What must be refused with an error that names it, before anything is touched.
+fn refusals(lab: &Lab, program: &Path) -> Result<()> {
+    let refused = |command: &mut Command, words: &[&str]| -> Result<()> {
+        let output = command.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.code() == Some(1), "it ended with {} and said: {said}", output.status);
+        for word in words {
+            ensure!(said.contains(word), "its error does not say {word:?}: {said}");
+        }
+        eprintln!("  refused: {}", said.lines().find(|line| line.starts_with("error")).unwrap_or_default());
+        Ok(())
+    };
+    refused(&mut lab.rotate_certs_at(program, "westus2", &[])?, &["location", "westus2"])?;
+
+    let directory = tempfile::tempdir()?;
+    let nothing = directory.path().join("nothing");
+    let nothing = nothing.to_string_lossy().into_owned();
+    refused(&mut lab.rotate_certs_with_key(program, &nothing)?, &["--linux-ssh-private-key", &nothing])?;
+    let encrypted = directory.path().join("encrypted").to_string_lossy().into_owned();
+    cmd("ssh-keygen", ["-q", "-t", "ed25519", "-N", "secret", "-f", &encrypted]).show()?;
+    refused(&mut lab.rotate_certs_with_key(program, &encrypted)?, &["encrypted", "passphrase"])?;
+
+    // The node behind the SSH host is another than it was.
+    let pinned = directory.path().join("known_hosts").to_string_lossy().into_owned();
+    let other = directory.path().join("other").to_string_lossy().into_owned();
+    cmd("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", &other]).show()?;
+    let key = std::fs::read_to_string(format!("{other}.pub"))?;
+    std::fs::write(&pinned, format!("{} {key}", lab.node_name("m2")?))?;
+    refused(
+        &mut lab.rotate_certs(program, &["--known-hosts", &pinned])?,
+        &[&lab.node_name("m2")?, "changed"],
+    )?;
+
+    // With one etcd member away, another that restarts would lose the quorum.
+    lab.exec("m2", &["systemctl", "stop", "etcd-monitor", "etcd"])?;
+    let result = refused(&mut lab.rotate_certs(program, &[])?, &["etcd", &lab.node_name("m2")?]);
+    lab.exec("m2", &["systemctl", "start", "etcd", "etcd-monitor"])?;
+    result?;
+    lab.wait_until_healthy(program)
+}
+
+/// The same, but the program is killed once in each phase and started again with the same command.
+fn killed_rotation() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let lab = Lab::up("test", &[])?;
+    // Steps into each phase at which it is killed: in the middle of a visit where there is one.
+    for (phase, steps) in [("prepare", 4), ("introduce", 9), ("switch", 20), ("drop", 6), ("finish", 3)] {
+        kill(&lab, &program, phase, steps)?;
+    }
+    lab.rotate_certs(&program, &[])?.show()?;
+    lab.judge()?;
+    let report = lab.report()?;
+    ensure!(rotation::number(&report, "/resumed")? >= 5.0, "the report does not know of the interruptions");
+    lab.down()
+}
+
+fn kill(lab: &Lab, program: &Path, phase: &str, steps: usize) -> Result<()> {
+    eprintln!("  killing in phase {phase}");
+    match rotation::kill_in(lab.rotate_certs(program, &["-o", "json"])?, phase, steps)? {
+        None => Ok(()),
+        Some(status) => bail!("it ended with {status} before step {steps} of phase {phase} began"),
+    }
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    cmd("cargo", args).current_dir(rules::root()).show()
+}
+
+fn is_root() -> bool {
+    cmd("id", ["-u"]).read().is_ok_and(|id| id.trim() == "0")
+}
