@@ -1,7 +1,9 @@
 //! What the project's developers run beside cargo itself: `cargo xtask …`.
 
 mod bench;
+mod campaign;
 mod cmd;
+mod fuzz;
 mod lab;
 mod rotation;
 mod rules;
@@ -21,9 +23,14 @@ enum Xtask {
     Setup,
     /// Run every test, from the repository's rules to rotations of a real cluster
     Test(test::Test),
+    /// Rotations while everything goes wrong that can
+    #[command(subcommand)]
+    Campaign(campaign::Campaign),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Feed everything that is parsed with millions of inputs that coverage chooses
+    Fuzz(fuzz::Fuzz),
     /// Check the rules of the repository that a compiler does not
     Rules,
 }
@@ -33,7 +40,9 @@ fn main() -> ExitCode {
         Xtask::Lab(command) => lab::run(command),
         Xtask::Setup => lab::setup().map(|()| ExitCode::SUCCESS),
         Xtask::Test(args) => test::run(&args).map(|()| ExitCode::SUCCESS),
+        Xtask::Campaign(campaign) => campaign::run(&campaign),
         Xtask::Bench(bench) => bench::run(&bench).map(|()| ExitCode::SUCCESS),
+        Xtask::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
         Xtask::Rules => rules::check().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

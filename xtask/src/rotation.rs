@@ -24,13 +24,7 @@ impl Lab {
         let mut args = vec!["lab", "up", "aks-engine", "--name", name];
         args.extend_from_slice(more);
         xtask(&args)?.show()?;
-        let text = xtask(&["lab", "env", "--name", name])?.read()?;
-        let env = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
-            .map(|(key, value)| (key.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
-            .collect();
-        Ok(Self { name: name.to_owned(), env })
+        Self::standing(name)
     }
 
     /// Removes it.
@@ -95,16 +89,69 @@ impl Lab {
         self.operator(program, &args)
     }
 
+    /// Has the program make a PKI for this cluster in a directory, and returns the certificate profile that it wrote.
+    pub(crate) fn generate(&self, program: &Path, directory: &Path) -> Result<String> {
+        let (model, directory) = (self.get("KUBECERT_LAB_API_MODEL")?, directory.to_string_lossy());
+        let words = ["generate", "--api-model", model, "--output-directory", &*directory];
+        let said = self.operator(program, &words)?.read()?;
+        Ok(said.lines().last().unwrap_or_default().to_owned())
+    }
+
+    /// Takes the CA's private key out of the apimodel, as operators do who keep it elsewhere.
+    pub(crate) fn forget_ca_key(&self) -> Result<()> {
+        let path = self.get("KUBECERT_LAB_API_MODEL")?;
+        let mut model: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+        let profile = model.pointer_mut("/properties/certificateProfile").and_then(Value::as_object_mut);
+        profile.context("the apimodel has no certificate profile")?.remove("caPrivateKey");
+        std::fs::write(path, serde_json::to_vec_pretty(&model)?)?;
+        Ok(())
+    }
+
     /// Another verb on this cluster.
     pub(crate) fn verb(&self, program: &Path, verb: &str, more: &[&str]) -> Result<Command> {
+        self.operator(program, &self.words(verb, more)?)
+    }
+
+    /// The same, as the program's own process rather than a child of ours: whoever kills it kills the program.
+    pub(crate) fn process(&self, program: &Path, verb: &str, more: &[&str]) -> Result<Command> {
+        let program = program.to_string_lossy();
+        let words = [vec![&*program], self.words(verb, more)?].concat();
+        let mut command = crate::lab::operator(&self.name, &words)?;
+        command.env("KUBECERT_STATE_DIR", self.state_dir()?);
+        Ok(command)
+    }
+
+    fn words<'a>(&'a self, verb: &'a str, more: &[&'a str]) -> Result<Vec<&'a str>> {
         let (model, host, key) = (
             self.get("KUBECERT_LAB_API_MODEL")?,
             self.get("KUBECERT_LAB_SSH_HOST")?,
             self.get("KUBECERT_LAB_SSH_KEY")?,
         );
-        let mut args = vec![verb, "--api-model", model, "--ssh-host", host, "--linux-ssh-private-key", key];
-        args.extend_from_slice(more);
-        self.operator(program, &args)
+        let mut words = vec![verb, "--api-model", model, "--ssh-host", host, "--linux-ssh-private-key", key];
+        words.extend_from_slice(more);
+        Ok(words)
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A cluster that stands already.
+    pub(crate) fn standing(name: &str) -> Result<Self> {
+        let text = xtask(&["lab", "env", "--name", name])?.read()?;
+        let env = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("export ")?.split_once('='))
+            .map(|(key, value)| (key.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+            .collect();
+        Ok(Self { name: name.to_owned(), env })
+    }
+
+    /// The same, and "old" is what a snapshot holds.
+    pub(crate) fn judge_since(&self, snapshot: &Path) -> Result<()> {
+        let before = snapshot.to_string_lossy();
+        xtask(&["lab", "state", "--name", &self.name, "--quiet", "--before", &before])?.show()
     }
 
     /// Judges the rotated cluster with foreign tools only.
@@ -172,8 +219,12 @@ impl Lab {
 /// The program itself, built for release.
 pub(crate) fn kubecert() -> Result<PathBuf> {
     cmd("cargo", ["build", "--release", "--locked", "-p", "kubecert"]).current_dir(root()).show()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    Ok(target.join("release/kubecert"))
+    Ok(target().join("release/kubecert"))
+}
+
+/// Cargo's target directory.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
 /// Seconds since 1970.

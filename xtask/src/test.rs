@@ -45,6 +45,7 @@ pub(crate) fn run(args: &Test) -> Result<()> {
     } else {
         suite.run("refusals and a rotation of a real cluster", real_rotation);
         suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
+        suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
     }
     suite.close()
 }
@@ -63,6 +64,7 @@ fn without_cluster(suite: &mut Suite) {
         suite.leave_out("the corpus of generated api models", "it is not beside this repository", false);
     }
     suite.run("demonstration", demo);
+    suite.leave_out("fuzzing", "it builds for minutes and runs for hours: `cargo xtask fuzz --all`", false);
 }
 
 /// What has run, and what has not.
@@ -124,10 +126,7 @@ fn real_rotation() -> Result<()> {
         rotation::number(&measured.report, "/api/longest_gap_ms")?
     );
     lab.judge()?;
-    // Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,
-    // while a break of trust would fail hundreds.
-    let requests = rotation::number(&measured.report, "/api/requests")?;
-    ensure!(failed <= requests * TOLERATED, "{failed} of {requests} requests to the API failed");
+    tolerated(&measured.report)?;
     let (calls, lost) = measured.workload;
     ensure!(lost as f64 <= calls as f64 * TOLERATED, "{lost} of {calls} calls of workloads failed");
     lab.verb(&program, "verify", &[])?.show().context("verify is not content")?;
@@ -190,6 +189,36 @@ fn killed_rotation() -> Result<()> {
     let report = lab.report()?;
     ensure!(rotation::number(&report, "/resumed")? >= 5.0, "the report does not know of the interruptions");
     lab.down()
+}
+
+/// Onto a PKI that the operator gives; then from a model that lacks the CA's key, which takes the bundled plan.
+fn other_rotations() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let lab = Lab::up("test", &[])?;
+    let given = tempfile::tempdir()?;
+    let profile = lab.generate(&program, given.path())?;
+    lab.rotate_certs(&program, &["--certificate-profile", &profile])?.show()?;
+    lab.judge()?;
+    tolerated(&lab.report()?)?;
+
+    lab.forget_ca_key()?;
+    lab.wait_until_healthy(&program)?;
+    lab.rotate_certs(&program, &[])?.show()?;
+    lab.judge()?;
+    let report = lab.report()?;
+    let strategy = report.pointer("/strategy").and_then(serde_json::Value::as_str);
+    ensure!(strategy == Some("bundled"), "without the CA's key its strategy was {strategy:?}");
+    tolerated(&report)?;
+    lab.down()
+}
+
+/// Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,
+/// while a break of trust would fail hundreds.
+fn tolerated(report: &serde_json::Value) -> Result<()> {
+    let (failed, requests) =
+        (rotation::number(report, "/api/failed")?, rotation::number(report, "/api/requests")?);
+    ensure!(failed <= requests * TOLERATED, "{failed} of {requests} requests to the API failed");
+    Ok(())
 }
 
 fn kill(lab: &Lab, program: &Path, phase: &str, steps: usize) -> Result<()> {

@@ -97,3 +97,28 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
 }
+
+/// The example's cluster, in memory: undisturbed, and with things that go wrong.
+#[test]
+fn a_cluster_is_rehearsed() {
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/aks-engine-3m-2l/apimodel.json");
+    let model = model.to_str().unwrap();
+    let output = kubecert(&["rehearse", "-m", model, "--quiet"]);
+    let shown = text(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", text(&output.stderr));
+    assert!(shown.contains("It would finish in one go."), "{shown}");
+    assert!(shown.contains("0 failed"), "{shown}");
+
+    let faults = ["--fault", "killed-after@40", "--fault", "reboot@60", "-o", "json", "--quiet"];
+    let output = kubecert(&[["rehearse", "-m", model].as_slice(), &faults].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["result"], &json["held"]), (&"resumed".into(), &true.into()), "{json}");
+    assert_eq!((&json["control_planes"], &json["agents"]), (&3.into(), &2.into()));
+    assert!(json["processes"].as_array().is_some_and(|processes| processes.len() > 1), "{json}");
+
+    let listed = kubecert(&["rehearse", "--list-faults"]);
+    assert!(text(&listed.stdout).contains("etcd-dies "), "{}", text(&listed.stdout));
+    let unknown = kubecert(&["rehearse", "-m", model, "--fault", "fire"]);
+    assert_eq!(unknown.status.code(), Some(2));
+}

@@ -126,6 +126,8 @@ pub enum Happening {
 pub enum RunOutcome {
     /// Everything planned was done and verified.
     Finished,
+    /// Everything that the run had changed was put back and verified.
+    Undone,
     /// There was nothing to do.
     NothingToDo,
     /// It stopped at a safe point; resuming goes on.

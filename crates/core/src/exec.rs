@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Action, PhaseName, Plan, Step, StepId};
+use crate::model::NodeName;
+use crate::plan::{Action, PhaseName, Plan, Step, StepId, Target};
+use crate::planner::Progress;
 use crate::record::What;
 
 /// What the driver is to do next.
@@ -24,7 +26,7 @@ pub enum Command {
         /// Which phase.
         phase: PhaseName,
     },
-    /// Record that there is no way back from here.
+    /// See that nobody needs the old CA any more, and record that there is no way back from here.
     AnnounceDrop,
     /// Everything is done.
     Finish,
@@ -53,6 +55,8 @@ pub enum Outcome {
         error: String,
         /// Whether trying again is of use: a refusal will be a refusal again.
         again: bool,
+        /// Nodes with a process that is older than the files that it was restarted for.
+        stale: Vec<NodeName>,
     },
     /// The barrier is met.
     BarrierMet {
@@ -67,9 +71,16 @@ pub enum Outcome {
         phase: PhaseName,
         /// What does not hold.
         missing: Vec<String>,
+        /// Nodes with a process that is older than the files that it was restarted for.
+        stale: Vec<NodeName>,
     },
     /// The point of no return is recorded.
     DropAnnounced,
+    /// The old CA cannot be dropped yet, or is not to be.
+    DropBlocked {
+        /// Why.
+        reason: String,
+    },
     /// The operator wants to stop.
     Cancelled,
 }
@@ -103,12 +114,15 @@ pub struct Execution {
     /// Steps of earlier phases whose effect does not outlive the process or a timer, to be done again after a resume
     /// before anything else: diversions, paused units, credentials in use.
     again: BTreeSet<StepId>,
+    /// Nodes whose steps of this phase were done a second time, since a process there was older than its files.
+    redone: BTreeSet<(PhaseName, NodeName)>,
     barriers: BTreeSet<PhaseName>,
     checking: bool,
     dropped: bool,
     announcing: bool,
     stopping: Option<String>,
     ended: bool,
+    left_behind: BTreeSet<NodeName>,
 }
 
 impl Execution {
@@ -119,12 +133,14 @@ impl Execution {
             plan,
             states,
             again: BTreeSet::new(),
+            redone: BTreeSet::new(),
             barriers: BTreeSet::new(),
             checking: false,
             dropped: false,
             announcing: false,
             stopping: None,
             ended: false,
+            left_behind: BTreeSet::new(),
         }
     }
 
@@ -150,18 +166,61 @@ impl Execution {
                 What::BarrierMet { phase, .. } => {
                     execution.barriers.insert(*phase);
                 }
+                What::LeftBehind { node } => execution.leave_behind(node),
                 What::TrustDropped => execution.dropped = true,
-                What::Finished => execution.ended = true,
-                What::Bound { .. } | What::Issued { .. } | What::Resumed | What::Stopped { .. } => {}
+                // A process that was cut off after this record may not have put the run to rest; it is finished again.
+                What::Finished
+                | What::Bound { .. }
+                | What::Issued { .. }
+                | What::Adopted
+                | What::Resumed
+                | What::Undoing
+                | What::Held
+                | What::DropAnyway { .. }
+                | What::Proven { .. }
+                | What::Stopped { .. } => {}
             }
         }
         execution.again = execution.fleeting();
+        let left = execution.left_behind.clone();
+        execution.again.retain(|id| {
+            let target = execution.plan.step(*id).map(|step| &step.target);
+            !matches!(target, Some(Target::Node(node)) if left.contains(node))
+        });
         Ok(execution)
+    }
+
+    /// Leaves a node as it is from here on: its steps count as done.
+    pub fn leave_behind(&mut self, node: &NodeName) {
+        let here = |step: &&Step| matches!(&step.target, Target::Node(of) if of == node);
+        for step in self.plan.steps().filter(here) {
+            self.states.insert(step.id, State::Done);
+            self.again.remove(&step.id);
+        }
+        self.left_behind.insert(node.clone());
+    }
+
+    /// The nodes that were left behind.
+    pub const fn left_behind(&self) -> &BTreeSet<NodeName> {
+        &self.left_behind
     }
 
     /// The plan.
     pub const fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// How far it has come, by what a journal tells.
+    pub fn progress<'a>(records: impl IntoIterator<Item = &'a What>) -> Progress {
+        let mut progress = Progress::default();
+        for record in records {
+            match record {
+                What::Started { step, .. } => drop(progress.begun.insert(*step)),
+                What::Done { step, .. } => drop(progress.done.insert(*step)),
+                _ => {}
+            }
+        }
+        progress
     }
 
     /// How many steps are done.
@@ -236,14 +295,15 @@ impl Execution {
                 self.again.remove(&step);
                 Some(What::Done { step, evidence })
             }
-            Outcome::Failed { step, error, again } => {
+            Outcome::Failed { step, error, again, stale } => {
                 let attempt = match self.states.get(&step) {
                     Some(State::Running(attempt)) => *attempt,
                     _ => 0,
                 };
                 self.states.insert(step, State::Waiting(attempt));
                 let attempts = self.plan.step(step).map_or(0, |step| step.patience.attempts);
-                if !(again && attempt < attempts) && self.stopping.is_none() {
+                let last = !(again && attempt < attempts);
+                if last && self.stopping.is_none() && !self.redo(&stale) {
                     let title = self
                         .plan
                         .step(step)
@@ -258,8 +318,11 @@ impl Execution {
                 self.barriers.insert(phase);
                 Some(What::BarrierMet { phase, evidence })
             }
-            Outcome::BarrierMissed { phase, missing } => {
+            Outcome::BarrierMissed { phase, missing, stale } => {
                 self.checking = false;
+                if self.redo(&stale) {
+                    return None;
+                }
                 self.stopping = Some(format!(
                     "phase {phase} cannot end, since this does not hold: {}",
                     missing.join("; ")
@@ -271,6 +334,11 @@ impl Execution {
                 self.dropped = true;
                 Some(What::TrustDropped)
             }
+            Outcome::DropBlocked { reason } => {
+                self.announcing = false;
+                self.stopping.get_or_insert(reason);
+                None
+            }
             Outcome::Cancelled => {
                 if self.stopping.is_none() {
                     self.stopping = Some("the operator asked to stop".to_owned());
@@ -278,6 +346,43 @@ impl Execution {
                 None
             }
         }
+    }
+
+    /// Lets the steps of this phase on some nodes be done again, with the waits that they come after: once for each node.
+    ///
+    /// A process that was restarted and yet is older than its files has had them changed under it since (configuration
+    /// management that puts files back), or its node's clock was set meanwhile. To do a step again is always safe, and
+    /// nothing else would ever make that barrier hold. Returns whether there is anything to be done again.
+    fn redo(&mut self, nodes: &[NodeName]) -> bool {
+        let Some(name) = self.phase() else { return false };
+        let fresh: BTreeSet<&NodeName> =
+            nodes.iter().filter(|node| self.redone.insert((name, (*node).clone()))).collect();
+        let Some(phase) = self.plan.phases.iter().find(|phase| phase.name == name) else { return false };
+        let mut wanted: BTreeSet<StepId> = phase
+            .steps
+            .iter()
+            .filter(|step| matches!(&step.target, Target::Node(node) if fresh.contains(node)))
+            .map(|step| step.id)
+            .collect();
+        if wanted.is_empty() {
+            return false;
+        }
+        // Steps come after those that they name, so one pass from the last to the first finds everything before.
+        let mut before: BTreeSet<StepId> = BTreeSet::new();
+        for step in phase.steps.iter().rev() {
+            if wanted.contains(&step.id) || before.contains(&step.id) {
+                before.extend(&step.after);
+            }
+            if before.contains(&step.id) && matches!(step.action, Action::Await { .. }) {
+                wanted.insert(step.id);
+            }
+        }
+        for step in wanted {
+            if !matches!(self.states.get(&step), Some(State::Running(_))) {
+                self.states.insert(step, State::Waiting(0));
+            }
+        }
+        true
     }
 
     fn begin(&mut self, step: StepId) -> Command {
@@ -333,7 +438,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::*;
-    use crate::intent::{Strategy, Why};
+    use crate::intent::{Limits, Scope, Strategy, Why};
     use crate::model::ClusterName;
     use crate::plan::{Patience, Phase, Target};
 
@@ -356,6 +461,8 @@ mod tests {
             cluster: ClusterName::from("test"),
             why: Why::ReplaceCa,
             strategy: Strategy::CrossSigned,
+            scope: Scope::All,
+            limits: Limits::default(),
             authorities: Vec::new(),
             leaves: Vec::new(),
             phases: vec![
@@ -410,10 +517,50 @@ mod tests {
             let mut execution = Execution::start(plan());
             for attempt in 1..=tries {
                 assert_eq!(execution.commands(), [Command::Start { step: StepId(1), attempt }]);
-                execution.handle(Outcome::Failed { step: StepId(1), error: "no".to_owned(), again });
+                let stale = Vec::new();
+                execution.handle(Outcome::Failed { step: StepId(1), error: "no".to_owned(), again, stale });
             }
             assert!(matches!(execution.commands().as_slice(), [Command::Stop { .. }]));
         }
+    }
+
+    /// Whoever was cut off between the last record and putting the run to rest puts it to rest.
+    #[test]
+    fn a_run_that_has_finished_finishes_again() {
+        let records: Vec<What> = (1..=4)
+            .map(|step| What::Done { step: StepId(step), evidence: String::new() })
+            .chain(
+                [PhaseName::Introduce, PhaseName::Drop]
+                    .map(|phase| What::BarrierMet { phase, evidence: Vec::new() }),
+            )
+            .chain([What::TrustDropped, What::Finished])
+            .collect();
+        let mut execution = Execution::resume(plan(), &records).unwrap();
+        assert_eq!(execution.commands(), [Command::Finish]);
+    }
+
+    /// A process that is older than its files is restarted once more, with everything around its restart.
+    #[test]
+    fn a_stale_node_is_visited_again_once() {
+        let mut execution = Execution::start(plan());
+        for step in 1..=3 {
+            execution.commands();
+            execution.handle(done(step));
+        }
+        let missed = || Outcome::BarrierMissed {
+            phase: PhaseName::Introduce,
+            missing: vec!["etcd on m0 has started with its new files".to_owned()],
+            stale: vec!["m0".into()],
+        };
+        assert_eq!(execution.commands(), [Command::CheckBarrier { phase: PhaseName::Introduce }]);
+        assert_eq!(execution.handle(missed()), None);
+        for step in 1..=3 {
+            assert_eq!(execution.commands(), [Command::Start { step: StepId(step), attempt: 1 }]);
+            execution.handle(done(step));
+        }
+        assert_eq!(execution.commands(), [Command::CheckBarrier { phase: PhaseName::Introduce }]);
+        execution.handle(missed());
+        assert!(matches!(execution.commands().as_slice(), [Command::Stop { .. }]));
     }
 
     #[test]

@@ -4,26 +4,86 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::TrustDomain;
+
 /// Why credentials are replaced; each reason has a plan of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// Leaves that are due get new ones from the CA in force. No trust changes.
     Renew,
+    /// The CA gets a new certificate for the same key, which lasts longer. No leaf changes.
+    ExtendCa,
     /// The CA is replaced by a new one with another key.
     ReplaceCa,
+    /// The CA is replaced since its key, or another credential of the cluster, is in wrong hands.
+    Compromised,
+}
+
+impl Why {
+    /// Whether every credential under the CA is replaced, the CA among them.
+    pub const fn replaces_everything(self) -> bool {
+        matches!(self, Why::ReplaceCa | Why::Compromised)
+    }
+
+    /// Whether a run may wait with both CAs trusted before the old one is dropped. Where the old one is in wrong hands,
+    /// each hour of it is an hour in which the wrong hands are let in.
+    pub const fn may_hold(self) -> bool {
+        matches!(self, Why::ReplaceCa)
+    }
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Why::Renew => "renew",
+            Why::ExtendCa => "extend-ca",
             Why::ReplaceCa => "replace-ca",
+            Why::Compromised => "compromised",
         })
     }
 }
 
-/// How a CA is replaced.
+/// Which trust domains a run is limited to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// All that the cluster has.
+    #[default]
+    All,
+    /// The CA of servers and clients, and in AKS engine's layout of etcd and of service-account tokens with it.
+    ClusterCa,
+    /// A CA of etcd's own, where etcd has one.
+    EtcdCa,
+    /// The CA by which aggregated API servers recognise the API servers.
+    FrontProxy,
+}
+
+impl Scope {
+    /// Whether that domain is within it.
+    pub const fn covers(self, domain: TrustDomain) -> bool {
+        match (self, domain) {
+            (Scope::All, _)
+            | (Scope::ClusterCa, TrustDomain::Cluster)
+            | (Scope::FrontProxy, TrustDomain::FrontProxy) => true,
+            (Scope::ClusterCa | Scope::EtcdCa, TrustDomain::FrontProxy)
+            | (Scope::EtcdCa | Scope::FrontProxy, TrustDomain::Cluster) => false,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::All => "all",
+            Scope::ClusterCa => "cluster-ca",
+            Scope::EtcdCa => "etcd-ca",
+            Scope::FrontProxy => "front-proxy",
+        })
+    }
+}
+
+/// What becomes of a CA, and in which way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
@@ -32,6 +92,10 @@ pub enum Strategy {
     CrossSigned,
     /// Trust grows to both CAs, leaves change, trust shrinks. For when the old CA's key cannot be had.
     Bundled,
+    /// The CA stays, and leaves are issued anew by it: whoever trusts it accepts old and new ones alike.
+    SameCa,
+    /// The CA gets another certificate for its key and name: whoever trusts either certificate accepts every leaf.
+    SameKey,
 }
 
 impl fmt::Display for Strategy {
@@ -39,6 +103,8 @@ impl fmt::Display for Strategy {
         f.write_str(match self {
             Strategy::CrossSigned => "cross-signed",
             Strategy::Bundled => "bundled",
+            Strategy::SameCa => "same-ca",
+            Strategy::SameKey => "same-key",
         })
     }
 }
@@ -50,8 +116,17 @@ pub struct Intent {
     pub why: Why,
     /// A strategy that the operator insists on; `None` lets the planner take the best that is possible.
     pub strategy: Option<Strategy>,
+    /// The trust domains that it is limited to.
+    pub scope: Scope,
     /// Limits that the plan keeps.
     pub limits: Limits,
+}
+
+impl Intent {
+    /// Everything for that reason, in the best way that is possible, within the usual limits.
+    pub fn new(why: Why) -> Self {
+        Self { why, strategy: None, scope: Scope::All, limits: Limits::default() }
+    }
 }
 
 /// How much may be in hand at once, and from when a leaf counts as due.

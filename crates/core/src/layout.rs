@@ -77,6 +77,12 @@ pub fn front_proxy() -> LeafId {
     LeafId::from("front-proxy")
 }
 
+/// Whether a description of the cluster has a place for that leaf: those of nodes and of Secrets, and the front proxy's,
+/// are in the cluster only.
+pub fn is_described(leaf: &LeafId) -> bool {
+    !leaf.as_str().contains('/') && *leaf != front_proxy()
+}
+
 /// Readable by all: certificates.
 pub fn public() -> Access {
     Access { mode: 0o644, owner: "root:root".to_owned() }

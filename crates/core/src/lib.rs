@@ -25,6 +25,7 @@ pub mod plan;
 pub mod planner;
 pub mod record;
 pub mod report;
+pub mod restarts;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod world;

@@ -15,6 +15,12 @@ pub enum ManifestError {
         /// Its name without dashes.
         flag: String,
     },
+    /// The flag stands there in a spelling that is none of the three, so that an edit would not mean what it should.
+    #[error("flag --{flag} is written in the manifest in a way that cannot be edited safely")]
+    Unclear {
+        /// Its name without dashes.
+        flag: String,
+    },
 }
 
 /// The values of a flag, in order; a flag may be given several times.
@@ -26,17 +32,19 @@ pub fn flag_values<'a>(manifest: &'a str, flag: &str) -> Vec<&'a str> {
 ///
 /// # Errors
 ///
-/// Fails if the flag does not occur.
+/// Fails if the flag does not occur, or if the edited text would not say what it should.
 pub fn set_flag(manifest: &str, flag: &str, values: &[&str]) -> Result<String, ManifestError> {
     let found = occurrences(manifest, flag);
     let Some(first) = found.first() else {
         return Err(ManifestError::FlagAbsent { flag: flag.to_owned() });
     };
-    let rendered = values
-        .iter()
-        .map(|value| first.render(manifest, flag, value))
-        .collect::<Vec<_>>()
-        .join(first.separator(manifest));
+    let unclear = || ManifestError::Unclear { flag: flag.to_owned() };
+    let rendered: Vec<String> = values.iter().map(|value| first.render(flag, value)).collect();
+    let rendered = match rendered.as_slice() {
+        [] => return Err(unclear()),
+        [only] => only.clone(),
+        several => several.join(first.separator(manifest).ok_or_else(unclear)?),
+    };
     let mut edited = manifest.to_owned();
     for (position, occurrence) in found.iter().enumerate().rev() {
         if position == 0 {
@@ -45,7 +53,8 @@ pub fn set_flag(manifest: &str, flag: &str, values: &[&str]) -> Result<String, M
             edited.replace_range(occurrence.with_separator(manifest), "");
         }
     }
-    Ok(edited)
+    // Text that is edited rather than parsed is read again: a component that does not start is worse than an error.
+    if flag_values(&edited, flag) == values { Ok(edited) } else { Err(unclear()) }
 }
 
 /// Where a flag stands.
@@ -61,18 +70,19 @@ struct Occurrence {
 }
 
 impl Occurrence {
-    fn render(&self, _manifest: &str, flag: &str, value: &str) -> String {
+    fn render(&self, flag: &str, value: &str) -> String {
         match self.quote {
             Some(quote) => format!("{quote}--{flag}={value}{quote}"),
             None => format!("--{flag}={value}"),
         }
     }
 
-    fn separator<'a>(&self, manifest: &'a str) -> &'a str {
+    /// What stands between two items of the list; `None` where the flag is not in a list that we know.
+    fn separator<'a>(&self, manifest: &'a str) -> Option<&'a str> {
         match &self.block_prefix {
             // A new line with the same indentation and dash: the line break before the prefix and the prefix itself.
-            Some(prefix) => &manifest[prefix.start.saturating_sub(1)..prefix.end],
-            None => ", ",
+            Some(prefix) => prefix.start.checked_sub(1).map(|start| &manifest[start..prefix.end]),
+            None => manifest[..self.item.start].trim_end().ends_with(['[', ',']).then_some(", "),
         }
     }
 
@@ -88,10 +98,13 @@ impl Occurrence {
 
 fn occurrences(manifest: &str, flag: &str) -> Vec<Occurrence> {
     let needle = format!("--{flag}=");
-    manifest
-        .match_indices(&needle)
-        .filter_map(|(at, _)| occurrence(manifest, at, at + needle.len()))
-        .collect()
+    let mut found: Vec<Occurrence> = Vec::new();
+    for (at, _) in manifest.match_indices(&needle) {
+        // What stands within another's quotes is part of its value, and a quote closes one item or opens another.
+        let last = found.last().map_or(0, |last| last.item.end);
+        found.extend(occurrence(manifest, at, at + needle.len()).filter(|next| next.item.start >= last));
+    }
+    found
 }
 
 fn occurrence(manifest: &str, at: usize, value_start: usize) -> Option<Occurrence> {
@@ -142,6 +155,34 @@ mod tests {
             r#"    args: ["--client-ca-file=/a", "--service-account-key-file=/k", "--service-account-key-file=/n", "--v=2"]"#
         );
         assert_eq!(set_flag(&edited, "service-account-key-file", &["/k"]).unwrap(), FLOW);
+    }
+
+    /// Found by the fuzz target `manifest`.
+    #[test]
+    fn what_is_none_of_the_spellings_is_refused_and_never_garbled() {
+        let within = r#"["--client-ca-file= --client-ca-file=/x"]"#;
+        assert_eq!(flag_values(within, "client-ca-file"), [" --client-ca-file=/x"]);
+        assert_eq!(set_flag(within, "client-ca-file", &["/a"]).as_deref(), Ok(r#"["--client-ca-file=/a"]"#));
+        let broken = "[\n--client-ca-file=/a\"b:c, \"--client-ca-file=/a\"0\"--x,=/k\"]";
+        let unclear = ManifestError::Unclear { flag: "client-ca-file".to_owned() };
+        match set_flag(broken, "client-ca-file", &["/a", "/b"]) {
+            Ok(edited) => assert_eq!(flag_values(&edited, "client-ca-file"), ["/a", "/b"]),
+            Err(error) => assert_eq!(error, unclear),
+        }
+        assert_eq!(set_flag("--client-ca-file=/a", "client-ca-file", &["/a b"]), Err(unclear.clone()));
+        // Words of a command line are no list.
+        for line in [" - --client-ca-file=/a", "command: kube-apiserver --client-ca-file=/a"] {
+            assert!(set_flag(line, "client-ca-file", &["/b"]).is_ok(), "{line}");
+            assert_eq!(set_flag(line, "client-ca-file", &["/a", "/b"]), Err(unclear.clone()), "{line}");
+        }
+        assert_eq!(set_flag(FLOW, "client-ca-file", &[]), Err(unclear.clone()));
+        // One quote between two flags: it closes the first item, so it does not open a second one.
+        let shared = r#"["--client-ca-file=/k, "--client-ca-file=/l'1"]"#;
+        assert_eq!(flag_values(shared, "client-ca-file"), ["/k, "]);
+        assert!(
+            set_flag(shared, "client-ca-file", &["/a"])
+                .is_ok_and(|text| text.starts_with(r#"["--client-ca-file=/a""#))
+        );
     }
 
     #[test]

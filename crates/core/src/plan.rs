@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Strategy, Why};
+use crate::intent::{Limits, Scope, Strategy, Why};
 use crate::inventory::{CaBundleHolder, CaRef, ObjectRef, Server, WorkloadRef};
 use crate::material::{ChainForm, Content, Part};
 use crate::model::{ClusterName, Component, Generation, LeafId, NodeName, TrustDomain};
@@ -23,8 +23,14 @@ pub struct Plan {
     pub cluster: ClusterName,
     /// The reason.
     pub why: Why,
-    /// How the CA is replaced.
+    /// What becomes of the CA, and in which way.
     pub strategy: Strategy,
+    /// The trust domains that it is limited to.
+    #[serde(default)]
+    pub scope: Scope,
+    /// The limits that it keeps.
+    #[serde(default)]
+    pub limits: Limits,
     /// CAs to be made, before anything is touched.
     pub authorities: Vec<AuthorityOrder>,
     /// Leaves to be issued, before anything is touched.
@@ -62,13 +68,13 @@ impl Plan {
 pub struct AuthorityOrder {
     /// Whose leaves it is to sign.
     pub domain: TrustDomain,
-    /// Its subject's common name; always another than the old CA's (equal names mislead verifiers and
-    /// blind the probes).
+    /// Its subject's common name. For another key always another than the old CA's (equal names mislead verifiers and
+    /// blind the probes); for the same key the old one, since that is what leaves name as their issuer.
     pub common_name: String,
     /// The certificate whose shape (extensions, lifetime, key) it takes over, as PEM.
     pub like: String,
-    /// Algorithm and size of its key, for example `rsa-4096`.
-    pub key: String,
+    /// Its key.
+    pub key: KeyOrder,
     /// Whether the old CA signs a cross certificate for it.
     pub cross_signed: bool,
 }
@@ -82,8 +88,36 @@ pub struct LeafOrder {
     pub domain: TrustDomain,
     /// What it looks like.
     pub shape: LeafShape,
-    /// Algorithm and size of its key, for example `rsa-2048`.
-    pub key: String,
+    /// Its key.
+    pub key: KeyOrder,
+}
+
+/// Which key a certificate is to be for. Written as one word: `same`, or an algorithm with its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum KeyOrder {
+    /// A new one of this algorithm and size, for example `rsa-2048`.
+    New(String),
+    /// The one that the present certificate is for.
+    Same,
+}
+
+/// [`KeyOrder::Same`] as it is written; no algorithm is called so.
+const SAME_KEY: &str = "same";
+
+impl From<String> for KeyOrder {
+    fn from(text: String) -> Self {
+        if text == SAME_KEY { KeyOrder::Same } else { KeyOrder::New(text) }
+    }
+}
+
+impl From<KeyOrder> for String {
+    fn from(order: KeyOrder) -> Self {
+        match order {
+            KeyOrder::New(algorithm) => algorithm,
+            KeyOrder::Same => SAME_KEY.to_owned(),
+        }
+    }
 }
 
 /// What a leaf looks like.
@@ -110,10 +144,16 @@ pub struct Kept {
     pub why: String,
 }
 
-/// The phases of a rotation, in order.
+/// The phases of a rotation and, before them in order, those of an undo, which leads back to before the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PhaseName {
+    /// Undo: what the phase *switch* changed is put back; every server still accepts clients of both generations.
+    Return,
+    /// Undo: what the phase *introduce* changed is put back; the new CA leaves every trust store.
+    Retract,
+    /// Undo: staged files and backups are removed.
+    Restore,
     /// Originals are backed up on the nodes, new files are staged beside them. Nothing changes its behaviour.
     Prepare,
     /// Every server comes to present a leaf that holders of either CA accept, and to accept clients of both.
@@ -129,6 +169,9 @@ pub enum PhaseName {
 impl fmt::Display for PhaseName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            PhaseName::Return => "return",
+            PhaseName::Retract => "retract",
+            PhaseName::Restore => "restore",
             PhaseName::Prepare => "prepare",
             PhaseName::Introduce => "introduce",
             PhaseName::Switch => "switch",
@@ -229,6 +272,34 @@ pub struct Access {
     pub mode: u32,
     /// `user:group`.
     pub owner: String,
+}
+
+/// An object of the API that a run changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApiObject {
+    /// A TLS Secret: its certificate, its key, its roots.
+    TlsSecret(ObjectRef),
+    /// A service-account token Secret: its token.
+    TokenSecret(ObjectRef),
+    /// The `caBundle` of an object.
+    CaBundle(CaBundleHolder),
+    /// A workload: the annotation of its pods, and the pods.
+    Workload(WorkloadRef),
+    /// A pod that nobody controls.
+    Pod(ObjectRef),
+}
+
+impl fmt::Display for ApiObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ApiObject::TlsSecret(secret) => write!(f, "TLS Secret {secret}"),
+            ApiObject::TokenSecret(secret) => write!(f, "token Secret {secret}"),
+            ApiObject::CaBundle(holder) => write!(f, "caBundle of {holder}"),
+            ApiObject::Workload(workload) => workload.fmt(f),
+            ApiObject::Pod(pod) => write!(f, "pod {pod}"),
+        }
+    }
 }
 
 /// What a step does.
@@ -336,6 +407,12 @@ pub enum Action {
         /// Which one.
         secret: ObjectRef,
     },
+    /// Puts an object of the API back as it was before this run changed it; one that the run did not change is left
+    /// alone. Pods that were started since the run began are started afresh.
+    PutBack {
+        /// Which one.
+        object: ApiObject,
+    },
     /// Deletes `kube-system/extension-apiserver-authentication`, which only ever grows; the API servers write it anew.
     RebuildExtensionAuthentication,
     /// Releases the controller managers' lease if the process that held it has been replaced. A controller manager
@@ -440,6 +517,39 @@ pub enum Predicate {
     },
     /// Aggregated APIs are Available.
     AggregatedApisAvailable,
+    /// The component's process on this node has read these files again, and whoever follows it has followed: they have
+    /// lain unchanged for longer than that takes. For what no handshake shows.
+    ReadAgain {
+        /// The node.
+        node: NodeName,
+        /// The component.
+        component: Component,
+        /// Absolute paths.
+        files: Vec<String>,
+        /// After how many seconds, at the latest, the process has looked.
+        seconds: u32,
+    },
+}
+
+impl Predicate {
+    /// The node that it looks at, if it is about one.
+    pub const fn node(&self) -> Option<&NodeName> {
+        match self {
+            Predicate::Presents { server, .. } | Predicate::Advertises { server, .. } => Some(server.node()),
+            Predicate::ApiServerReady { node }
+            | Predicate::StartedAfter { node, .. }
+            | Predicate::ReadAgain { node, .. }
+            | Predicate::NodeReady { node }
+            | Predicate::AcceptsClientsOf { node, .. }
+            | Predicate::RefusesClientsOf { node, .. } => Some(node),
+            Predicate::EtcdHealthy
+            | Predicate::ControllerManagerLeads { .. }
+            | Predicate::RootsPublished { .. }
+            | Predicate::TokenSecretsCarry { .. }
+            | Predicate::ExtensionTrusts { .. }
+            | Predicate::AggregatedApisAvailable => None,
+        }
+    }
 }
 
 impl fmt::Display for Predicate {
@@ -487,6 +597,9 @@ impl fmt::Display for Predicate {
                 write!(f, "kube-apiserver on {node} refuses clients of the {}", list(&[*ca]))
             }
             Predicate::AggregatedApisAvailable => f.write_str("aggregated APIs are Available"),
+            Predicate::ReadAgain { node, component, .. } => {
+                write!(f, "{component} on {node} has read its new files")
+            }
         }
     }
 }
@@ -524,6 +637,11 @@ pub enum PlanError {
         /// Which one.
         leaf: LeafId,
     },
+    /// The run has begun to remove its backups.
+    #[error(
+        "it has begun to remove its backups, so that it cannot be undone any more; `kubecert resume` finishes it"
+    )]
+    PastReturn,
     /// There is nothing to rotate on.
     #[error("the cluster has no control plane")]
     NoControlPlane,

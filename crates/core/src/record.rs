@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClusterName, RunId};
+use crate::model::{ClusterName, NodeName, RunId};
 use crate::plan::{PhaseName, StepId};
 
 /// One line of the journal.
@@ -40,6 +40,8 @@ pub enum What {
         /// SHA-256 over all new certificates, lower-case hexadecimal.
         certificates: String,
     },
+    /// The run takes over one whose records were lost; what objects were before that one is not known.
+    Adopted,
     /// A process took the run up again.
     Resumed,
     /// A step is about to be tried.
@@ -70,8 +72,27 @@ pub enum What {
         /// What was observed.
         evidence: Vec<String>,
     },
+    /// The run waits before that point, as the operator wishes.
+    Held,
+    /// The operator lets the old CA go although this still needs it, or may.
+    DropAnyway {
+        /// Its name, as the run has shown it.
+        name: String,
+    },
+    /// An agent that cannot be reached is left as it is; `resume --node` brings it to the new PKI later.
+    LeftBehind {
+        /// Which one.
+        node: NodeName,
+    },
+    /// Nobody needs the old CA any more, but for what the operator has named.
+    Proven {
+        /// What shows it.
+        evidence: Vec<String>,
+    },
     /// The point of no return: the old CA is about to leave trust stores.
     TrustDropped,
+    /// The operator wants everything back as it was; from here the run only goes back, by a journal of its own.
+    Undoing,
     /// The run ended well.
     Finished,
     /// The run stopped at a safe point.

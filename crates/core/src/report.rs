@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::event::RunOutcome;
-use crate::intent::{Strategy, Why};
+use crate::intent::{Scope, Strategy, Why};
 use crate::model::{ClusterName, RunId};
 use crate::plan::{Kept, PhaseName};
 
@@ -25,6 +25,9 @@ pub struct Report {
     pub why: Why,
     /// By which strategy.
     pub strategy: Strategy,
+    /// The trust domains that the run was limited to.
+    #[serde(default)]
+    pub scope: Scope,
     /// When the first process of the run began.
     pub started: Timestamp,
     /// When the run ended.
@@ -182,9 +185,10 @@ pub struct TrustEdge {
     pub client: String,
     /// The server.
     pub server: String,
-    /// The CAs by which the client verifies the server: `old`, `new`, `old+new`.
+    /// The CAs by which the client verifies the server: `old`, `new`, `old+new`; `extended` is another certificate of the
+    /// old CA, for the same key.
     pub client_trusts: String,
-    /// What the server presents: `old`, `new`, `new+cross`.
+    /// What the server presents: `old`, `new`, `new+cross`; `renewed` is a new leaf of the old CA.
     pub server_presents: String,
     /// The CAs by which the server verifies the client; empty where it does not.
     pub server_trusts: String,

@@ -1,11 +1,13 @@
 //! Synthetic clusters in AKS engine's layout, for tests here and in other crates.
 
+pub mod wrong;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 
-use crate::intent::{Intent, Limits, Strategy, Why};
+use crate::intent::{Intent, Strategy, Why};
 use crate::inventory::{
     ApiFacts, CaBundleHolder, CertificateFacts, DescriptionFacts, EtcdMember, FileFacts, Inventory,
     NodeFacts, NodeStatus, ObjectRef, Observed, ProcessFacts, Server, ServerFacts, TlsSecret, TokenSecret,
@@ -365,7 +367,26 @@ impl Shape {
 
 /// The intent to replace the CA.
 pub fn replace_ca(strategy: Option<Strategy>) -> Intent {
-    Intent { why: Why::ReplaceCa, strategy, limits: Limits::default() }
+    Intent { strategy, ..Intent::new(Why::ReplaceCa) }
+}
+
+/// Lets certificates end ten days from now: those whose common name `chosen` says.
+pub fn end_soon(inventory: &mut Inventory, chosen: impl Fn(&str) -> bool) {
+    let soon = timestamp(NOW + 10 * 86_400);
+    let shorten = |facts: &mut CertificateFacts| {
+        if chosen(facts.subject.trim_start_matches("CN=")) {
+            facts.not_after = soon;
+        }
+    };
+    inventory.description.certificates.values_mut().for_each(shorten);
+    for node in inventory.nodes.values_mut() {
+        if let Observed::Seen(facts) = node {
+            facts.files.iter_mut().flat_map(|file| &mut file.certificates).for_each(shorten);
+        }
+    }
+    if let Observed::Seen(api) = &mut inventory.api {
+        api.tls_secrets.iter_mut().flat_map(|secret| &mut secret.chain).for_each(shorten);
+    }
 }
 
 /// A fixed moment, a year into the synthetic certificates' life.

@@ -48,7 +48,8 @@ pub(crate) struct Clients {
 pub(crate) struct Probe {
     clients: watch::Sender<Clients>,
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<Vec<Sample>>,
+    /// Its one task, which ends with it: whoever drops a run leaves nobody behind who goes on asking.
+    task: JoinSet<Vec<Sample>>,
 }
 
 impl Probe {
@@ -61,7 +62,8 @@ impl Probe {
     ) -> Self {
         let (sender, receiver) = watch::channel(clients);
         let stop = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(probe(port, clock, receiver, stop.clone(), Arc::new(failed)));
+        let mut task = JoinSet::new();
+        task.spawn(probe(port, clock, receiver, stop.clone(), Arc::new(failed)));
         Self { clients: sender, stop, task }
     }
 
@@ -71,9 +73,9 @@ impl Probe {
     }
 
     /// Ends the probe and gives what it saw.
-    pub(crate) async fn end(self) -> Vec<Sample> {
+    pub(crate) async fn end(mut self) -> Vec<Sample> {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap_or_default()
+        self.task.join_next().await.and_then(Result::ok).unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kubecert_core::event::{Happening, RunOutcome};
 use kubecert_core::exec::{Command, Execution, Outcome};
-use kubecert_core::plan::{Action, PhaseName, Predicate, Step, StepId};
+use kubecert_core::plan::{Action, PhaseName, Plan, Predicate, Step, StepId};
 use kubecert_core::record::{Record, What};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::journal::Journal;
 use crate::ports::Fault;
 use crate::predicate;
+use crate::proof;
 use crate::run::{Context, RunError};
 use crate::steps;
 
@@ -29,6 +30,8 @@ const WAY_OUT_PATIENCE: Duration = Duration::from_secs(30);
 /// What happens to the world while the loop runs.
 enum Message {
     Outcome(Outcome),
+    /// What the proof that nobody needs the old CA has come to: records, and the outcome.
+    Proof(Vec<What>, Outcome),
     Cancelled,
 }
 
@@ -50,7 +53,37 @@ pub(crate) async fn drive(
             }
         })
     };
-    let outcome = loop {
+    let outcome =
+        drive_on(context, execution, journal, &mut phases, &sender, &mut receiver, &mut tasks).await;
+    watcher.abort();
+    phases.finish(context);
+    let outcome = match outcome {
+        // Without its records nothing more may be done, but what must not outlive the run can still be taken back.
+        Err(RunError::Journal(source)) => {
+            tasks.shutdown().await;
+            leave(context, execution).await;
+            return Err(RunError::Unrecorded { source });
+        }
+        outcome => outcome?,
+    };
+    if let RunOutcome::Stopped { reason } = &outcome {
+        leave(context, execution).await;
+        record(context, journal, What::Stopped { reason: reason.clone() })?;
+    }
+    Ok(outcome)
+}
+
+/// The loop itself.
+async fn drive_on(
+    context: &Arc<Context>,
+    execution: &mut Execution,
+    journal: &mut Journal,
+    phases: &mut PhaseClock,
+    sender: &mpsc::UnboundedSender<Message>,
+    receiver: &mut mpsc::UnboundedReceiver<Message>,
+    tasks: &mut JoinSet<()>,
+) -> Result<RunOutcome, RunError> {
+    loop {
         phases.follow(context, execution);
         let mut end = None;
         for command in execution.commands() {
@@ -58,6 +91,7 @@ pub(crate) async fn drive(
                 Command::Start { step, attempt } => {
                     let Some(step) = execution.plan().step(step).cloned() else { continue };
                     record(context, journal, What::Started { step: step.id, attempt })?;
+                    context.begins(step.id);
                     let phase = phase_of(execution, step.id);
                     tasks.spawn(try_step(context.clone(), step, phase, attempt, sender.clone()));
                 }
@@ -66,11 +100,7 @@ pub(crate) async fn drive(
                     tasks.spawn(check_barrier(context.clone(), phase, predicates, sender.clone()));
                 }
                 Command::AnnounceDrop => {
-                    if let Some(what) = execution.handle(Outcome::DropAnnounced) {
-                        record(context, journal, what)?;
-                    }
-                    context.on_drop();
-                    let _ = sender.send(Message::Outcome(Outcome::DropAnnounced));
+                    tasks.spawn(prove(context.clone(), execution.plan().clone(), sender.clone()));
                 }
                 Command::Finish => {
                     record(context, journal, What::Finished)?;
@@ -80,33 +110,37 @@ pub(crate) async fn drive(
             }
         }
         if let Some(end) = end {
-            break end;
+            return Ok(end);
         }
         match receiver.recv().await {
-            // Handled already; it only wakes the loop.
-            Some(Message::Outcome(Outcome::DropAnnounced)) => {}
             Some(Message::Outcome(outcome)) => {
-                if let Outcome::BarrierMet { phase: PhaseName::Introduce, .. } = outcome {
+                // Plans that change no trust have no introduction.
+                if let Outcome::BarrierMet { phase: PhaseName::Introduce | PhaseName::Switch, .. } = outcome {
                     context.on_introduced();
                 }
                 if let Some(what) = execution.handle(outcome) {
                     record(context, journal, what)?;
                 }
             }
+            Some(Message::Proof(records, outcome)) => {
+                for what in records {
+                    record(context, journal, what)?;
+                }
+                let dropped = outcome == Outcome::DropAnnounced;
+                if let Some(what) = execution.handle(outcome) {
+                    record(context, journal, what)?;
+                }
+                if dropped {
+                    context.on_drop();
+                }
+            }
             Some(Message::Cancelled) => {
                 execution.handle(Outcome::Cancelled);
             }
-            None => break RunOutcome::Stopped { reason: "the driver lost its workers".to_owned() },
+            None => return Ok(RunOutcome::Stopped { reason: "the driver lost its workers".to_owned() }),
         }
         while tasks.try_join_next().is_some() {}
-    };
-    watcher.abort();
-    phases.finish(context);
-    if let RunOutcome::Stopped { reason } = &outcome {
-        leave(context, execution).await;
-        record(context, journal, What::Stopped { reason: reason.clone() })?;
     }
-    Ok(outcome)
 }
 
 /// Takes back what must not outlive a run that stops: diversions (where the node's own API server serves again) and
@@ -176,14 +210,16 @@ async fn try_step(
             Outcome::Done { step: step.id, evidence }
         }
         Ok(Err(error)) => {
+            let stale = stale_nodes(&context, &step.action).await;
             let again = error.fault != Fault::Refused;
             let remedy = error.remedy.as_deref().map(|remedy| format!(" ({remedy})")).unwrap_or_default();
-            Outcome::Failed { step: step.id, error: format!("{error}{remedy}"), again }
+            Outcome::Failed { step: step.id, error: format!("{error}{remedy}"), again, stale }
         }
         Err(_) => Outcome::Failed {
             step: step.id,
             error: format!("it took longer than {} s", step.patience.timeout_s),
             again: true,
+            stale: Vec::new(),
         },
     };
     tracing::debug!(step = step.id.0, ms, ?outcome, "ends");
@@ -193,6 +229,20 @@ async fn try_step(
     }
     // The loop is gone only when the run is.
     let _ = sender.send(Message::Outcome(outcome));
+}
+
+/// Where a wait has failed: nodes with a process that is older than the files that it was restarted for.
+async fn stale_nodes(context: &Context, action: &Action) -> Vec<kubecert_core::model::NodeName> {
+    let Action::Await { predicates } = action else { return Vec::new() };
+    let credentials = context.credentials();
+    let scene = predicate::Scene { ports: &context.ports, vault: &context.vault, credentials: &credentials };
+    predicate::stale_nodes(scene, predicates).await
+}
+
+async fn prove(context: Arc<Context>, plan: Plan, sender: mpsc::UnboundedSender<Message>) {
+    context.tell(Happening::BarrierWaiting { phase: PhaseName::Switch, missing: Vec::new() });
+    let (records, outcome) = proof::prove(&context, &plan).await;
+    let _ = sender.send(Message::Proof(records, outcome));
 }
 
 async fn check_barrier(
@@ -210,7 +260,10 @@ async fn check_barrier(
     .await;
     let outcome = match waited {
         Ok(evidence) => Outcome::BarrierMet { phase, evidence },
-        Err(missing) => Outcome::BarrierMissed { phase, missing },
+        Err(missing) => {
+            let stale = predicate::stale_nodes(scene, &predicates).await;
+            Outcome::BarrierMissed { phase, missing, stale }
+        }
     };
     let _ = sender.send(Message::Outcome(outcome));
 }
@@ -231,7 +284,10 @@ fn phase_of(execution: &Execution, id: StepId) -> PhaseName {
 
 fn barrier(execution: &Execution, name: PhaseName) -> Vec<Predicate> {
     let phases = &execution.plan().phases;
-    phases.iter().find(|phase| phase.name == name).map(|phase| phase.barrier.clone()).unwrap_or_default()
+    let mut barrier =
+        phases.iter().find(|phase| phase.name == name).map(|phase| phase.barrier.clone()).unwrap_or_default();
+    barrier.retain(|predicate| !predicate.node().is_some_and(|node| execution.left_behind().contains(node)));
+    barrier
 }
 
 /// Tells when phases begin and end.

@@ -1,15 +1,18 @@
 //! Makes the new PKI that a plan orders, before anything on the cluster is touched.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use jiff::{SignedDuration, Timestamp};
 use kubecert_core::model::{LeafId, NodeName, TrustDomain};
-use kubecert_core::plan::{AuthorityOrder, LeafOrder, LeafShape, Plan};
+use kubecert_core::plan::{AuthorityOrder, KeyOrder, LeafOrder, LeafShape, Plan};
 use kubecert_pki::{
     Certificate, DistinguishedName, Issuer, KeyAlgorithm, PrivateKey, Serial, SubjectAltName, Template,
-    Validity, cross_sign, issue, self_signed_ca,
+    Validity, cross_sign, issue, same_key_reissue_ca, self_signed_ca,
 };
 
 use crate::vault::{PkiSet, Vault};
@@ -34,6 +37,12 @@ pub enum MakeError {
         what: String,
         /// Why, with all its causes.
         why: String,
+    },
+    /// A key that is to stay is not there.
+    #[error("cannot make {what}: the private key that it is to keep is not known here")]
+    NoKey {
+        /// What.
+        what: String,
     },
     /// The CA that is to sign is not there.
     #[error("cannot make {what}: the {domain} CA's private key is not known here")]
@@ -61,15 +70,31 @@ pub fn make(
         plan.authorities.iter().filter(|order| !vault.new.authorities.contains_key(&order.domain)).collect();
     let leaves: Vec<&LeafOrder> =
         plan.leaves.iter().filter(|order| !vault.new.leaves.contains_key(&order.id)).collect();
-    let wanted: Vec<(String, &str)> = authorities
-        .iter()
-        .map(|order| (format!("the key of the new {} CA", order.domain), order.key.as_str()))
-        .chain(leaves.iter().map(|order| (format!("the key of {}", order.id), order.key.as_str())))
+    let of_authorities =
+        authorities.iter().map(|order| (format!("the key of the new {} CA", order.domain), &order.key));
+    let of_leaves = leaves.iter().map(|order| (format!("the key of {}", order.id), &order.key));
+    let wanted: Vec<(String, &str)> = of_authorities
+        .chain(of_leaves)
+        .filter_map(|(what, key)| match key {
+            KeyOrder::New(algorithm) => Some((what, algorithm.as_str())),
+            KeyOrder::Same => None,
+        })
         .collect();
     let mut keys = generate(&wanted, progress)?.into_iter();
 
-    for (order, key) in authorities.into_iter().zip(keys.by_ref()) {
-        let certificate = authority(order, &key, now)?;
+    for order in authorities {
+        let what = format!("the new {} CA", order.domain);
+        let no_issuer = || MakeError::NoIssuer { what: what.clone(), domain: order.domain };
+        let (certificate, key) = match order.key {
+            KeyOrder::Same => {
+                let old = issuer(&vault.old, order.domain, &what)?.ok_or_else(no_issuer)?;
+                (extended(&old, now, &what)?, old.key().clone())
+            }
+            KeyOrder::New(_) => {
+                let key = keys.next().ok_or_else(no_issuer)?;
+                (authority(order, &key, now)?, key)
+            }
+        };
         vault.new.authorities.insert(order.domain, certificate);
         vault.new.authority_keys.insert(order.domain, key);
     }
@@ -84,11 +109,28 @@ pub fn make(
         })?;
         vault.cross.insert(order.domain, cross);
     }
-    for (order, key) in leaves.into_iter().zip(keys) {
-        let what = format!("certificate {}", order.id);
-        let issuer = issuer(&vault.new, order.domain, &what)?
-            .ok_or(MakeError::NoIssuer { what, domain: order.domain })?;
-        let certificate = leaf(order, &key, &issuer, now)?;
+    // Where no CA is ordered, the one in force issues.
+    let issuing = |domain: TrustDomain| {
+        let replaced = plan.authorities.iter().any(|authority| authority.domain == domain);
+        if replaced { &vault.new } else { &vault.old }
+    };
+    let mut issuers = BTreeMap::new();
+    let mut wanted: Vec<(&LeafOrder, PrivateKey)> = Vec::with_capacity(leaves.len());
+    for order in leaves {
+        let what = || format!("certificate {}", order.id);
+        if let Entry::Vacant(vacant) = issuers.entry(order.domain) {
+            let issuer = issuer(issuing(order.domain), order.domain, &what())?;
+            vacant.insert(issuer.ok_or(MakeError::NoIssuer { what: what(), domain: order.domain })?);
+        }
+        let key = match order.key {
+            KeyOrder::Same => vault.old.leaf_keys.get(&order.id).cloned(),
+            KeyOrder::New(_) => keys.next(),
+        };
+        wanted.push((order, key.ok_or_else(|| MakeError::NoKey { what: what() })?));
+    }
+    // An ECDSA signature takes as long as the key that it is for, and one of a large RSA key many times as long.
+    let certificates = on_all_cores(&wanted, |(order, key)| leaf(order, key, &issuers[&order.domain], now))?;
+    for ((order, key), certificate) in wanted.into_iter().zip(certificates) {
         vault.new.leaves.insert(order.id.clone(), certificate);
         vault.new.leaf_keys.insert(order.id.clone(), key);
     }
@@ -121,29 +163,40 @@ fn generate(
     wanted: &[(String, &str)],
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Vec<PrivateKey>, MakeError> {
-    let next = std::sync::atomic::AtomicUsize::new(0);
-    let made = std::sync::Mutex::new(Vec::with_capacity(wanted.len()));
-    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(wanted.len().max(1));
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    let Some((what, algorithm)) = wanted.get(index) else { return };
-                    let key =
-                        KeyAlgorithm::from_str(algorithm).map_err(|error| failed(what, &error)).and_then(
-                            |algorithm| PrivateKey::generate(algorithm).map_err(|error| failed(what, &error)),
-                        );
-                    let mut made = made.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    made.push((index, key));
-                    progress(made.len(), wanted.len());
-                }
-            });
-        }
+    let done = AtomicUsize::new(0);
+    on_all_cores(wanted, |(what, algorithm)| {
+        let algorithm = KeyAlgorithm::from_str(algorithm).map_err(|error| failed(what, &error))?;
+        let key = PrivateKey::generate(algorithm).map_err(|error| failed(what, &error))?;
+        progress(done.fetch_add(1, Ordering::Relaxed) + 1, wanted.len());
+        Ok(key)
+    })
+}
+
+/// Does `work` for each of `items` on all cores, and returns what came of it in their order, or the first failure.
+fn on_all_cores<I: Sync, T: Send>(
+    items: &[I],
+    work: impl Fn(&I) -> Result<T, MakeError> + Sync,
+) -> Result<Vec<T>, MakeError> {
+    let next = AtomicUsize::new(0);
+    // Whoever is free takes the next one: how long an RSA key takes is a matter of luck.
+    let take = || {
+        let indices = std::iter::repeat_with(|| next.fetch_add(1, Ordering::Relaxed));
+        indices.map_while(|index| Some((index, work(items.get(index)?)))).collect::<Vec<_>>()
+    };
+    let workers = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(items.len());
+    let mut made: Vec<(usize, Result<T, MakeError>)> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(take)).collect();
+        let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
+        joined.flat_map(|made| made.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let mut made = made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    made.sort_by_key(|(index, _)| *index);
-    made.into_iter().map(|(_, key)| key).collect()
+    made.sort_unstable_by_key(|(index, _)| *index);
+    made.into_iter().map(|(_, result)| result).collect()
+}
+
+/// Another certificate for a CA's key, lasting as long from now as the present one did from its beginning.
+fn extended(old: &Issuer, now: Timestamp, what: &str) -> Result<Certificate, MakeError> {
+    let validity = back_dated(now, lifetime(old.certificate()), what)?;
+    same_key_reissue_ca(old, validity, &serial(what)?).map_err(|error| failed(what, &error))
 }
 
 fn authority(order: &AuthorityOrder, key: &PrivateKey, now: Timestamp) -> Result<Certificate, MakeError> {

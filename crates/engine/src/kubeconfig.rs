@@ -4,6 +4,8 @@
 //! address, `https://localhost`); writing it anew would lose that. Only the three base64 values change, in YAML and in
 //! JSON alike.
 
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -22,13 +24,19 @@ pub enum KubeconfigError {
         /// How many there are.
         found: usize,
     },
+    /// An entry has no value on its line, or one that is not base64.
+    #[error("the value of {key} in the kubeconfig is not base64 on the line of its key")]
+    Value {
+        /// Which entry.
+        key: &'static str,
+    },
 }
 
 /// The kubeconfig with other roots, client certificate and key, each given as PEM.
 ///
 /// # Errors
 ///
-/// Fails if one of the three is not there exactly once.
+/// Fails if one of the three is not there exactly once, with a value in base64 on the same line.
 pub fn replace_credentials(
     kubeconfig: &[u8],
     roots: &[u8],
@@ -51,12 +59,29 @@ pub fn replace_credentials(
 fn replace_value(text: &str, key: &'static str, value: &str) -> Result<Zeroizing<String>, KubeconfigError> {
     let found: Vec<usize> = text.match_indices(key).map(|(at, _)| at + key.len()).collect();
     let [after] = found.as_slice() else { return Err(KubeconfigError::Entries { key, found: found.len() }) };
+    let range = value_range(text, *after).ok_or(KubeconfigError::Value { key })?;
+    Ok(Zeroizing::new([&text[..range.start], value, &text[range.end..]].concat()))
+}
+
+/// Where the value of a key stands that ends before `after`: behind its quote, if it has one, blanks and a colon. A value
+/// that is not there must not let us take the next word of the file for it.
+fn value_range(text: &str, after: usize) -> Option<Range<usize>> {
+    let blank = |c: char| c == ' ' || c == '\t';
+    let quote = |c: char| c == '"' || c == '\'';
+    let rest = &text[after..];
+    let value = rest.strip_prefix(quote).unwrap_or(rest).trim_start_matches(blank);
+    let value = value.strip_prefix(':')?.trim_start_matches(blank);
+    let open = value.chars().next().filter(|c| quote(*c));
+    let value = if open.is_some() { &value[1..] } else { value };
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
-    let rest = &text[*after..];
-    let start = rest.find(is_base64).unwrap_or(rest.len());
-    let length = rest[start..].find(|c: char| !is_base64(c)).unwrap_or(rest.len() - start);
-    let (start, end) = (after + start, after + start + length);
-    Ok(Zeroizing::new([&text[..start], value, &text[end..]].concat()))
+    let length = value.find(|c| !is_base64(c)).unwrap_or(value.len());
+    let next = value[length..].chars().next();
+    let ends = match open {
+        Some(_) => next == open,
+        None => next.is_none_or(|c| c.is_ascii_whitespace() || c == ',' || c == '}'),
+    };
+    let start = text.len() - value.len();
+    (length > 0 && ends).then_some(start..start + length)
 }
 
 #[cfg(test)]
@@ -76,6 +101,25 @@ mod tests {
         assert_eq!(
             replace_credentials(b"users: []", b"", b"", b""),
             Err(KubeconfigError::Entries { key: "certificate-authority-data", found: 0 })
+        );
+    }
+
+    /// Found by the fuzz target `kubeconfig`: the next word of the file was taken for a value that was not there.
+    #[test]
+    fn a_value_that_is_not_there_is_an_error() {
+        let rest = "client-certificate-data: Qg==\nclient-key-data: Qw==\n";
+        for bad in ["", " ''", " |\n  QQ==", "\n    server: https://a", " QQ==!", " \"QQ==", "6 QQ=="] {
+            let colon = if bad.starts_with('6') { "" } else { ":" };
+            let text = format!("certificate-authority-data{colon}{bad}\n{rest}");
+            let edited = replace_credentials(text.as_bytes(), b"r", b"c", b"k");
+            assert_eq!(edited, Err(KubeconfigError::Value { key: "certificate-authority-data" }), "{bad:?}");
+        }
+        let flow =
+            b"{certificate-authority-data: QQ==, client-certificate-data: 'Qg==', client-key-data: Qw==}";
+        let edited = replace_credentials(flow, b"r", b"c", b"k").unwrap();
+        assert_eq!(
+            edited.as_slice(),
+            b"{certificate-authority-data: cg==, client-certificate-data: 'Yw==', client-key-data: aw==}"
         );
     }
 }

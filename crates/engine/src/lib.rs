@@ -3,19 +3,29 @@
 //! [`run`] is the entry: it observes, plans, makes the new PKI and drives the plan to its end, or takes an interrupted
 //! run up again.
 
+pub mod catch_up;
 pub mod facts;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod issue;
 pub mod journal;
 pub mod kubeconfig;
 pub mod observe;
+pub mod pending;
 pub mod ports;
 pub mod predicate;
 pub mod run;
 pub mod rundir;
+pub mod undo;
 pub mod vault;
 pub mod verify;
 
+mod adopt;
 mod availability;
 mod driver;
+mod private;
+mod proof;
 mod reporting;
+mod resumable;
 mod steps;

@@ -1,6 +1,8 @@
 //! Looks at a cluster and writes down what it shows.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::thread;
 
 use futures::future::join_all;
 use kubecert_core::inventory::{
@@ -45,8 +47,9 @@ pub async fn inventory(ports: &Ports, described: &Cluster, old: &PkiSet) -> Inve
 /// What the operator's description of the cluster holds, as facts.
 pub fn description(old: &PkiSet) -> DescriptionFacts {
     let ca = old.authorities.get(&TrustDomain::Cluster);
+    let described = old.leaves.iter().filter(|(leaf, _)| layout::is_described(leaf));
     let mut certificates: BTreeMap<LeafId, CertificateFacts> =
-        old.leaves.iter().map(|(leaf, certificate)| (leaf.clone(), certificate_facts(certificate))).collect();
+        described.map(|(leaf, certificate)| (leaf.clone(), certificate_facts(certificate))).collect();
     if let Some(ca) = ca {
         certificates.insert(LeafId::from("ca"), certificate_facts(ca));
     }
@@ -148,27 +151,51 @@ fn complete(described: &Cluster, api: Option<&ApiFacts>) -> Cluster {
 }
 
 /// Finds out which of the known CAs really signed what was seen; names prove nothing.
-fn name_signers(inventory: &mut Inventory, authorities: &[Certificate]) {
-    let name_signer = |facts: &mut CertificateFacts| {
-        let Ok(certificate) = Certificate::from_pem(&facts.pem) else { return };
-        facts.signed_by = authorities
-            .iter()
-            .find(|authority| certificate.signed_by(authority).is_ok())
-            .map(|authority| authority.fingerprint().to_string());
-    };
+pub fn name_signers(inventory: &mut Inventory, authorities: &[Certificate]) {
+    let mut seen: Vec<&mut CertificateFacts> = Vec::new();
     for node in inventory.nodes.values_mut() {
         if let Observed::Seen(facts) = node {
-            facts.files.iter_mut().flat_map(|file| &mut file.certificates).for_each(name_signer);
+            seen.extend(facts.files.iter_mut().flat_map(|file| &mut file.certificates));
         }
     }
     for (_, server) in &mut inventory.servers {
         if let Observed::Seen(facts) = server {
-            facts.chain.iter_mut().for_each(name_signer);
+            seen.extend(&mut facts.chain);
         }
     }
     if let Observed::Seen(api) = &mut inventory.api {
-        api.tls_secrets.iter_mut().flat_map(|secret| &mut secret.chain).for_each(name_signer);
+        seen.extend(api.tls_secrets.iter_mut().flat_map(|secret| &mut secret.chain));
     }
+    // The same certificates lie on all nodes, and each signature is verified once.
+    let mut signers: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut different: Vec<(&str, &str)> =
+        seen.iter().map(|facts| (facts.fingerprint.as_str(), facts.pem.as_str())).collect();
+    different.sort_unstable();
+    different.dedup_by_key(|(fingerprint, _)| *fingerprint);
+    let share = different.len().div_ceil(thread::available_parallelism().map_or(1, NonZero::get)).max(1);
+    thread::scope(|scope| {
+        let shares: Vec<_> = different
+            .chunks(share)
+            .map(|share| {
+                let find =
+                    |(fingerprint, pem): &(&str, &str)| ((*fingerprint).to_owned(), signer(pem, authorities));
+                scope.spawn(move || share.iter().map(find).collect::<Vec<_>>())
+            })
+            .collect();
+        for share in shares {
+            signers.extend(share.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    for facts in seen {
+        facts.signed_by = signers.get(&facts.fingerprint).cloned().flatten();
+    }
+}
+
+/// The fingerprint of the CA that signed a certificate.
+fn signer(pem: &str, authorities: &[Certificate]) -> Option<String> {
+    let certificate = Certificate::from_pem(pem).ok()?;
+    let authority = authorities.iter().find(|authority| certificate.signed_by(authority).is_ok())?;
+    Some(authority.fingerprint().to_string())
 }
 
 fn observed<T>(result: Result<T, PortError>) -> Observed<T> {

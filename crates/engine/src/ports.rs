@@ -11,10 +11,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use kubecert_core::inventory::{
-    ApiFacts, CaBundleHolder, EtcdMember, NodeFacts, NodeStatus, ObjectRef, ProcessFacts, Server, WorkloadRef,
+    ApiFacts, CaBundleHolder, EtcdMember, FileFacts, NodeFacts, NodeStatus, ObjectRef, ProcessFacts, Server,
+    WorkloadRef,
 };
 use kubecert_core::model::{Component, NodeName, RunId};
-use kubecert_core::plan::Access;
+use kubecert_core::plan::{Access, ApiObject};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
 
@@ -138,6 +139,24 @@ pub struct Diversion {
     pub expires: Duration,
 }
 
+/// A client that an API server's audit log shows, with the certificate that it presented.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditedClient {
+    /// SHA-256 of the certificate, lower-case hexadecimal (`authentication.kubernetes.io/credential-id`, Kubernetes 1.32
+    /// and later).
+    pub fingerprint: String,
+    /// The user that it names.
+    pub user: String,
+    /// The program, as it calls itself.
+    pub agent: String,
+    /// From where the last request came.
+    pub source: String,
+    /// The first and the last request in the log.
+    pub first: Timestamp,
+    /// See [`AuditedClient::first`].
+    pub last: Timestamp,
+}
+
 /// The nodes, over SSH.
 ///
 /// Everything that is done on a node is appended to `/var/log/azure/rotate-certs.log` there, without secrets.
@@ -202,6 +221,18 @@ pub trait Nodes: Send + Sync {
         unit: &str,
         component: Component,
     ) -> PortResult<ProcessFacts>;
+
+    /// What a run has left on the node: its id, and the files of the question as that run found them. `None` where no run
+    /// has backed anything up.
+    async fn remains(
+        &self,
+        node: &NodeName,
+        question: &NodeQuestion,
+    ) -> PortResult<Option<(RunId, Vec<FileFacts>)>>;
+
+    /// The clients with certificates that an API server's audit log on the node shows; none where the log does not tell
+    /// credentials.
+    async fn audited_clients(&self, node: &NodeName, log: &str) -> PortResult<Vec<AuditedClient>>;
 
     /// Opens a TCP connection from the node to `host:port`.
     async fn dial(&self, node: &NodeName, host: &str, port: u16) -> PortResult<Box<dyn Stream>>;
@@ -283,6 +314,21 @@ pub struct ExtensionAuthentication {
     pub requestheader_client_ca: String,
 }
 
+/// A pod that holds the roots of its namespace as they were before they changed last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldPod {
+    /// Which one.
+    pub pod: ObjectRef,
+    /// Its uid.
+    pub uid: String,
+    /// The kind of what controls it; `None` for a bare pod.
+    pub controller: Option<String>,
+    /// When the container of it that has run longest was started.
+    pub started: Timestamp,
+    /// When the roots of its namespace changed last.
+    pub published: Timestamp,
+}
+
 /// The Kubernetes API, through the cluster's public endpoint.
 #[async_trait]
 pub trait KubeApi: Send + Sync {
@@ -344,6 +390,34 @@ pub trait KubeApi: Send + Sync {
 
     /// Replaces a `caBundle` by this PEM.
     async fn set_ca_bundle(&self, holder: &CaBundleHolder, roots: &str) -> PortResult<()>;
+
+    /// Keeps what an object is before the run changes it, once: what is kept already stays.
+    async fn remember(&self, object: &ApiObject, keep: &dyn Keep) -> PortResult<()>;
+
+    /// Puts an object back as it was when it was remembered; one that was not is left alone. Pods of a workload that
+    /// were created before that moment are replaced, a few at a time and within their disruption budgets, since the
+    /// files that they mount follow what is published with delay; a bare pod is created again.
+    async fn put_back(
+        &self,
+        object: &ApiObject,
+        created_before: Timestamp,
+        keep: &dyn Keep,
+    ) -> PortResult<()>;
+
+    /// Pods that run, mount the roots of their namespace, and were started before those changed last.
+    async fn old_pods(&self) -> PortResult<Vec<OldPod>>;
+
+    /// One round of replacing the pods of a DaemonSet that were created before that moment, on all nodes but those: a tenth
+    /// at a time, and the next when those are ready.
+    async fn replace_daemon_pods(
+        &self,
+        workload: &WorkloadRef,
+        created_before: Timestamp,
+        except: &[NodeName],
+    ) -> PortResult<Rollout>;
+
+    /// Asks a pod to go within its disruption budget; only the one with that uid. That it is gone is fine.
+    async fn evict(&self, pod: &ObjectRef, uid: &str) -> PortResult<()>;
 
     /// APIServices served by an aggregated API server that are not Available, with their messages.
     async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>>;

@@ -131,6 +131,9 @@ pub async fn evaluate(scene: Scene<'_>, predicate: &Predicate) -> PortResult<Ver
             let (accepted, how) = accepts(scene, node, *ca).await?;
             Ok(verdict(!accepted, how))
         }
+        Predicate::ReadAgain { node, component, files, seconds } => {
+            read_again(scene, node, *component, files, *seconds).await
+        }
         Predicate::AggregatedApisAvailable => {
             let unavailable = scene.ports.api.unavailable_aggregated_apis().await?;
             let names: Vec<String> =
@@ -220,6 +223,18 @@ async fn started_after(
     })
 }
 
+/// Nodes with a process that runs and is older than the files that it was restarted for. It never will be younger: it has
+/// to be restarted again.
+pub async fn stale_nodes(scene: Scene<'_>, predicates: &[Predicate]) -> Vec<NodeName> {
+    let looks = predicates.iter().map(|predicate| async move {
+        let Predicate::StartedAfter { node, component, files } = predicate else { return None };
+        let found = process_start(scene.ports, node, *component, files).await.ok()??;
+        (found.0 < found.1).then(|| node.clone())
+    });
+    let found: BTreeSet<NodeName> = join_all(looks).await.into_iter().flatten().collect();
+    found.into_iter().collect()
+}
+
 /// When the process started and when the youngest of the files changed, both by the node's clock.
 async fn process_start(
     ports: &Ports,
@@ -237,6 +252,35 @@ async fn process_start(
         .filter(|process| process.component == component)
         .map(|process| process.started);
     Ok(started.max().map(|started| (started, changed)))
+}
+
+/// Whether a process has had the time to read some files again.
+async fn read_again(
+    scene: Scene<'_>,
+    node: &NodeName,
+    component: Component,
+    files: &[String],
+    seconds: u32,
+) -> PortResult<Verdict> {
+    let question =
+        NodeQuestion { paths: files.to_vec(), components: vec![component], ..NodeQuestion::default() };
+    let facts = scene.ports.nodes.look(node, &question).await?;
+    if !facts.processes.iter().any(|process| process.component == component) {
+        return Ok(Verdict::Not("it does not run".to_owned()));
+    }
+    let missing = files.iter().find(|path| facts.file(path).is_none());
+    if let Some(missing) = missing {
+        return Ok(Verdict::Not(format!("{missing} is not there")));
+    }
+    let changed = facts.files.iter().map(|file| file.modified).max().unwrap_or(Timestamp::UNIX_EPOCH);
+    let now_ms = scene.ports.clock.now().as_millisecond() + facts.clock_offset_ms;
+    let lain = (now_ms - changed.as_millisecond()) / 1000;
+    // The same words each second: what is waited for is told anew whenever it changes.
+    Ok(if lain >= i64::from(seconds) {
+        Verdict::Holds(format!("unchanged for {lain} s"))
+    } else {
+        Verdict::Not(format!("until {changed} and {seconds} s"))
+    })
 }
 
 async fn node_ready(scene: Scene<'_>, node: &NodeName) -> PortResult<Verdict> {
@@ -272,15 +316,16 @@ async fn controller_manager_leads(scene: Scene<'_>, files: &[String]) -> PortRes
     if started < changed {
         return Ok(Verdict::Not(format!("{host} leads, with the old files")));
     }
-    // The lease may still be that of the process before.
-    Ok(match lease.acquired {
-        Some(acquired) if acquired >= started => Verdict::Holds(format!("{host} since {acquired}")),
+    // The lease may still be that of the process before, which renews it no more. When it was acquired does not tell, since
+    // the start of a process is told by the node's clock of now, and that may have been set since.
+    Ok(match lease.renewed {
+        Some(renewed) if renewed >= started => Verdict::Holds(format!("{host}, renewed {renewed}")),
         _ => Verdict::Not(format!("the lease of {host} is its former process's")),
     })
 }
 
 /// Who holds the controller managers' lease, if that process has ended: another one runs on its node that started after
-/// the lease was acquired.
+/// the lease was renewed last.
 pub(crate) async fn former_leader(ports: &Ports) -> PortResult<Option<String>> {
     let lease = ports.api.controller_manager_lease().await?;
     let host = lease.holder.split('_').next().unwrap_or_default();
@@ -288,8 +333,7 @@ pub(crate) async fn former_leader(ports: &Ports) -> PortResult<Option<String>> {
         return Ok(None);
     }
     let started = process_start(ports, &NodeName::from(host), Component::ControllerManager, &[]).await?;
-    let ended =
-        matches!((lease.acquired, started), (Some(acquired), Some((started, _))) if acquired < started);
+    let ended = matches!((lease.renewed, started), (Some(renewed), Some((started, _))) if renewed < started);
     Ok(ended.then_some(lease.holder))
 }
 
@@ -318,15 +362,19 @@ async fn extension_trusts(scene: Scene<'_>, cas: &[CaRef]) -> PortResult<Verdict
     let Some(extension) = scene.ports.api.extension_authentication().await? else {
         return Ok(Verdict::Not("the ConfigMap does not exist".to_owned()));
     };
-    let wanted = fingerprints(scene, cas)?;
+    let of = |domain| cas.iter().copied().filter(|ca| ca.domain == domain).collect::<Vec<CaRef>>();
     let front_proxy = pem_fingerprints(&extension.requestheader_client_ca);
-    if front_proxy != wanted {
+    if front_proxy != fingerprints(scene, &of(TrustDomain::FrontProxy))? {
         return Ok(Verdict::Not(format!("it holds {} request-header CAs", front_proxy.len())));
     }
-    // Where the old front-proxy CA is not wanted any more, neither is the old client CA.
-    let drops_old = cas.iter().all(|ca| ca.generation == Generation::New);
-    let old = CaRef { domain: TrustDomain::Cluster, generation: Generation::Old };
+    let wanted = of(TrustDomain::Cluster);
     let clients = pem_fingerprints(&extension.client_ca);
+    if !fingerprints(scene, &wanted)?.is_subset(&clients) {
+        return Ok(Verdict::Not("it does not hold the client CA yet".to_owned()));
+    }
+    // Where the new client CA is wanted alone, the old one is not wanted any more.
+    let old = CaRef { domain: TrustDomain::Cluster, generation: Generation::Old };
+    let drops_old = !wanted.is_empty() && !wanted.contains(&old);
     if drops_old && fingerprints(scene, &[old])?.iter().any(|fingerprint| clients.contains(fingerprint)) {
         return Ok(Verdict::Not("it still holds the old client CA".to_owned()));
     }

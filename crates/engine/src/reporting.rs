@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kubecert_core::event::RunOutcome;
+use kubecert_core::intent::Strategy;
 use kubecert_core::inventory::Inventory;
 use kubecert_core::material::Part;
 use kubecert_core::model::{Generation, LeafId, TrustDomain};
@@ -36,6 +37,7 @@ pub(crate) fn build(material: &Material<'_>) -> Report {
     let seconds = |time: Timestamp| seconds_between(started, time);
     let result = match material.outcome {
         RunOutcome::Finished => "finished",
+        RunOutcome::Undone => "undone",
         RunOutcome::NothingToDo => "nothing-to-do",
         RunOutcome::Stopped { .. } => "stopped",
     };
@@ -49,6 +51,7 @@ pub(crate) fn build(material: &Material<'_>) -> Report {
         outcome: material.outcome.clone(),
         why: material.plan.why,
         strategy: material.plan.strategy,
+        scope: material.plan.scope,
         started,
         finished,
         wall_s: seconds(finished),
@@ -58,7 +61,7 @@ pub(crate) fn build(material: &Material<'_>) -> Report {
         steps: steps(material.plan, material.records, seconds),
         credentials: credentials(&material.context.vault, material.plan),
         trust: trust(material.plan),
-        verification: verification(material.records),
+        verification: verification(material.plan, material.records),
         notices,
     }
 }
@@ -73,6 +76,7 @@ pub(crate) fn nothing(plan: &Plan, inventory: &Inventory, started: Timestamp) ->
         outcome: RunOutcome::NothingToDo,
         why: plan.why,
         strategy: plan.strategy,
+        scope: plan.scope,
         started,
         finished: inventory.taken,
         wall_s: seconds_between(started, inventory.taken),
@@ -202,20 +206,36 @@ fn replaced(id: String, before: Option<&Certificate>, after: &Certificate) -> Re
 
 /// Who trusts whom, by kind of component, as the plan's phases establish it.
 fn trust(plan: &Plan) -> Vec<TrustStage> {
-    let cross =
-        plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster && order.cross_signed);
+    let cluster = plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster);
     let front_proxy = plan.leaves.iter().any(|order| order.id == LeafId::from("front-proxy"));
     let stage = |name: &str, trusts: &str, presents: &str, server_trusts: &str| TrustStage {
         stage: name.to_owned(),
         edges: edges(front_proxy, trusts, presents, server_trusts),
     };
-    let during = if cross { ("old", "new+cross") } else { ("old+new", "old") };
-    vec![
+    // What clients trust, what both sides present, and what servers trust.
+    let stages = match plan.strategy {
+        Strategy::CrossSigned => [("old", "new+cross", "old+new"), ("new", "new", "new")],
+        Strategy::Bundled if cluster || front_proxy => [("old+new", "old", "old+new"), ("new", "new", "new")],
+        Strategy::SameKey => [("old or extended", "old", "old or extended"), ("extended", "old", "extended")],
+        Strategy::SameCa | Strategy::Bundled => [("old", "old or renewed", "old"), ("old", "renewed", "old")],
+    };
+    let [during, after] = stages;
+    let mut stages = vec![
         stage("before", "old", "old", "old"),
-        stage("during", during.0, during.1, "old+new"),
-        stage("after", "new", "new", "new"),
-    ]
+        stage("during", during.0, during.1, during.2),
+        stage("after", after.0, after.1, after.2),
+    ];
+    if front_proxy && !cluster {
+        // Nothing else is touched.
+        for stage in &mut stages {
+            stage.edges.retain(|edge| edge.server == AGGREGATED);
+        }
+    }
+    stages
 }
+
+/// How servers behind the aggregation layer are called in the report.
+const AGGREGATED: &str = "aggregated API servers";
 
 fn edges(front_proxy: bool, trusts: &str, presents: &str, server_trusts: &str) -> Vec<TrustEdge> {
     let edge = |client: &str, server: &str, certificate: bool| TrustEdge {
@@ -237,17 +257,25 @@ fn edges(front_proxy: bool, trusts: &str, presents: &str, server_trusts: &str) -
         edge("pods", "kube-apiserver", false),
     ];
     if front_proxy {
-        edges.push(edge("kube-apiserver", "aggregated API servers", true));
+        edges.push(edge("kube-apiserver", AGGREGATED, true));
     }
     edges
 }
 
 /// What the last barriers observed is the verification: every line was seen on a running process.
-fn verification(records: &[Record]) -> Vec<Verified> {
+fn verification(plan: &Plan, records: &[Record]) -> Vec<Verified> {
+    // Where no CA is dropped, the switch is the last that changes anything.
+    let drops = plan.phases.iter().any(|phase| phase.name == PhaseName::Drop);
+    let decides = |phase: PhaseName| match phase {
+        PhaseName::Drop | PhaseName::Finish | PhaseName::Retract | PhaseName::Restore => true,
+        PhaseName::Switch => !drops,
+        _ => false,
+    };
     records
         .iter()
         .filter_map(|record| match &record.what {
-            What::BarrierMet { phase: PhaseName::Drop | PhaseName::Finish, evidence } => Some(evidence),
+            What::Proven { evidence } => Some(evidence),
+            What::BarrierMet { phase, evidence } if decides(*phase) => Some(evidence),
             _ => None,
         })
         .flatten()

@@ -1,5 +1,6 @@
 //! A whole run: look, plan, make the new PKI, drive, report; or take an interrupted run up again.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,8 +11,8 @@ use kubecert_core::exec::{Execution, ReplayError};
 use kubecert_core::intent::Intent;
 use kubecert_core::inventory::Inventory;
 use kubecert_core::material::{ChainForm, Part};
-use kubecert_core::model::{Cluster, Generation, RunId, TrustDomain};
-use kubecert_core::plan::Plan;
+use kubecert_core::model::{Cluster, Generation, NodeName, RunId, TrustDomain};
+use kubecert_core::plan::{Kept, Plan, StepId};
 use kubecert_core::planner::{self, Naming, Refusal};
 use kubecert_core::record::{JOURNAL_SCHEMA, Record, What};
 use kubecert_core::report::Report;
@@ -19,13 +20,16 @@ use kubecert_pki::Certificate;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use crate::adopt;
 use crate::availability::{Clients, Probe, Sample};
 use crate::driver;
 use crate::issue::{self, MakeError};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{self, Journal, JournalError};
 use crate::observe;
 use crate::ports::{Credentials, PortError, PortResult, Ports};
 use crate::reporting;
+pub use crate::resumable::Misfit;
+use crate::resumable::{self, Remains};
 use crate::rundir::{RunDir, RunDirError, State};
 use crate::steps;
 use crate::vault::{PkiSet, Vault, VaultError};
@@ -69,6 +73,13 @@ pub enum RunError {
     /// The journal cannot be used.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The run goes on no further, since its journal cannot be written; it can be resumed.
+    #[error("the run has stopped, since it cannot keep its records any more")]
+    Unrecorded {
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
     /// The run directory cannot be used.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
@@ -78,14 +89,71 @@ pub enum RunError {
     /// A port failed outside of any step.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// The old CA has left trust stores, so that there is no way back.
+    #[error(
+        "run {run} cannot be undone: it has begun to drop the old CA, and servers refuse what is of the old PKI; `kubecert resume` finishes it, and a new `kubecert rotate` replaces what it made"
+    )]
+    PastReturn {
+        /// Which run.
+        run: RunId,
+    },
+    /// There is no run to be undone.
+    #[error("there is nothing to undo: {why}")]
+    NothingToUndo {
+        /// Why.
+        why: String,
+    },
+    /// Control planes run on files of a run that nobody knows anything else of.
+    #[error(
+        "control planes run on files of a run that was begun, and neither its records nor its backups can be found"
+    )]
+    HalfRotated,
+    /// A node that is to be left behind, or to catch up, is no agent.
+    #[error("{node} is no agent of this cluster; its agents are {}", list(agents))]
+    CannotLeaveBehind {
+        /// Which one.
+        node: NodeName,
+        /// Those that can.
+        agents: Vec<NodeName>,
+    },
     /// The run directory is not what it should be.
-    #[error("run {run} cannot be resumed: {why}")]
+    #[error("run {run} cannot be resumed: {why}; nothing was touched")]
     NotResumable {
         /// Which run.
         run: RunId,
         /// Why.
-        why: String,
+        why: Misfit,
     },
+}
+
+impl RunError {
+    /// What the operator can do, where an error of the run's own records says so.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Journal(error) => Some(error.remedy()),
+            Self::RunDir(error) => Some(error.remedy()),
+            Self::NotResumable { why, .. } => Some(why.remedy()),
+            _ => None,
+        }
+    }
+}
+
+fn list(nodes: &[NodeName]) -> String {
+    if nodes.is_empty() {
+        return "none".to_owned();
+    }
+    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What the operator decides while a run is under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decisions {
+    /// Whether to wait before the old CA is dropped.
+    pub hold: bool,
+    /// Agents that are left as they are, since they cannot be reached.
+    pub leave_behind: Vec<NodeName>,
+    /// What may go on needing the old CA when it is dropped, by the names that the run shows.
+    pub drop_anyway: Vec<String>,
 }
 
 /// What a run needs.
@@ -104,6 +172,8 @@ pub struct Setup {
     pub state: PathBuf,
     /// The program, for the journal: `kubecert 0.1.0`.
     pub program: String,
+    /// What the operator decides beyond the plan.
+    pub decisions: Decisions,
     /// Takes events.
     pub events: Arc<dyn Fn(Event) + Send + Sync>,
     /// Becomes true when the operator wants to stop.
@@ -131,6 +201,29 @@ pub struct Ended {
     pub run: Option<RunDir>,
 }
 
+/// What an execution is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// To bring a new PKI.
+    Rotate,
+    /// To put everything back as it was.
+    Undo,
+    /// To see what harm a plan does that is wrong on purpose.
+    #[cfg(feature = "wrong-plans")]
+    Harm,
+}
+
+impl Errand {
+    /// Whether what is about to be done is looked at once more before it is done, beyond the plan's own barriers.
+    pub(crate) const fn is_guarded(self) -> bool {
+        match self {
+            Errand::Rotate | Errand::Undo => true,
+            #[cfg(feature = "wrong-plans")]
+            Errand::Harm => false,
+        }
+    }
+}
+
 /// What steps share while a run is under way.
 pub(crate) struct Context {
     pub(crate) ports: Ports,
@@ -141,9 +234,26 @@ pub(crate) struct Context {
     events: Arc<dyn Fn(Event) + Send + Sync>,
     notices: Mutex<Vec<String>>,
     probe: Mutex<Option<Probe>>,
+    pub(crate) errand: Errand,
+    pub(crate) cluster: Cluster,
+    pub(crate) decisions: Decisions,
+    /// When each step was begun for the first time.
+    begun: Mutex<BTreeMap<StepId, Timestamp>>,
 }
 
 impl Context {
+    /// A step is begun, perhaps not for the first time.
+    pub(crate) fn begins(&self, step: StepId) {
+        let now = self.ports.clock.now();
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).entry(step).or_insert(now);
+    }
+
+    /// When a step was begun for the first time.
+    pub(crate) fn first_begun(&self, step: StepId) -> Timestamp {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.get(&step).copied().unwrap_or_else(|| self.ports.clock.now())
+    }
+
     pub(crate) fn credentials(&self) -> Credentials {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -168,7 +278,8 @@ impl Context {
 
     /// From here both kinds of clients are promised to work.
     pub(crate) fn on_introduced(&self) {
-        let clients = Clients { old: self.client(Generation::Old), updated: self.client(Generation::New) };
+        let clients =
+            Clients { old: self.informed(Generation::Old), updated: self.informed(Generation::New) };
         self.set_clients(clients);
     }
 
@@ -183,8 +294,32 @@ impl Context {
         }
     }
 
+    /// A client that was told of one generation only, where the plan promises that it works until the old CA is
+    /// dropped. Without cross certificates clients have to know both CAs.
     fn client(&self, generation: Generation) -> Option<Credentials> {
-        let roots = [Part::Ca(TrustDomain::Cluster, generation)];
+        let one = [self.vault.authority(TrustDomain::Cluster, generation)];
+        let both = self.both_roots();
+        // Where no CA is ordered, the one in force is all that there is to know.
+        let roots = if self.vault.cross.is_empty() { &both[..] } else { &one[..] };
+        self.vault.administrator(roots, generation, ChainForm::Bare).ok()
+    }
+
+    /// The certificates of the cluster CA, old and new, as far as there are two.
+    fn both_roots(&self) -> Vec<Part> {
+        let mut both: Vec<Part> = [Generation::Old, Generation::New]
+            .map(|generation| self.vault.authority(TrustDomain::Cluster, generation))
+            .into();
+        both.dedup();
+        both
+    }
+
+    /// A client as it has to be while leaves of both CAs are about: without a cross certificate it needs both roots, which
+    /// is what the bundled plan asks of clients before its phase *switch*.
+    fn informed(&self, generation: Generation) -> Option<Credentials> {
+        if !self.vault.cross.is_empty() {
+            return self.client(generation);
+        }
+        let roots = self.both_roots();
         self.vault.administrator(&roots, generation, ChainForm::Bare).ok()
     }
 }
@@ -219,9 +354,11 @@ pub fn plan(inventory: &Inventory, intent: &Intent, now: Timestamp) -> Result<Pl
 /// The interrupted run of this very cluster, if there is one.
 ///
 /// A directory may hold runs of another cluster that had the same name; they are left alone.
-fn interrupted(setup: &Setup, state: &State) -> Result<Option<RunDir>, RunError> {
+pub(crate) fn interrupted(setup: &Setup, state: &State) -> Result<Option<RunDir>, RunError> {
     let Some(ours) = setup.old.authorities.get(&TrustDomain::Cluster) else { return Ok(None) };
     for run in state.unfinished()? {
+        // A journal of another format comes with a vault that may be of another format too, and says so better.
+        journal::read(&run.journal())?;
         // Once the operator's files are written, the description holds the new CA.
         let vault = run.read_vault()?;
         let known = [&vault.old, &vault.new].map(|set| set.authorities.get(&TrustDomain::Cluster));
@@ -244,13 +381,56 @@ pub async fn rotate(
     intent: &Intent,
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
+    begin(setup, Errand::Rotate, |inventory, now| plan(inventory, intent, now), agreed).await
+}
+
+/// As [`rotate`], with a plan that is made wrong on purpose and is not checked: to see, on a cluster made for it, that
+/// what the check refuses does harm. Never part of a release.
+///
+/// # Errors
+///
+/// As [`rotate`].
+#[cfg(feature = "wrong-plans")]
+pub async fn rotate_wrong(
+    setup: Setup,
+    intent: &Intent,
+    make_wrong: impl FnOnce(&Plan) -> PortResult<Plan>,
+    agreed: impl FnOnce(&Plan, &Inventory) -> bool,
+) -> Result<Ended, RunError> {
+    let wrong = |inventory: &Inventory, now| Ok(make_wrong(&plan(inventory, intent, now)?)?);
+    begin(setup, Errand::Harm, wrong, agreed).await
+}
+
+async fn begin(
+    setup: Setup,
+    errand: Errand,
+    planned: impl FnOnce(&Inventory, Timestamp) -> Result<Plan, RunError>,
+    agreed: impl FnOnce(&Plan, &Inventory) -> bool,
+) -> Result<Ended, RunError> {
     let state = State::open(&setup.state)?;
     if let Some(run) = interrupted(&setup, &state)? {
         return go_on(setup, run).await;
     }
     let started = setup.ports.clock.now();
     let inventory = look(&setup).await?;
-    let plan = plan(&inventory, intent, setup.ports.clock.now())?;
+    let mut setup = setup;
+    let (inventory, lost) = match adopt::find(&setup, &inventory).await? {
+        Some(adopted) => {
+            setup.tell(Happening::Notice {
+                text: format!(
+                    "Run {} was begun and its records are not here; it is brought to an end from what the nodes hold of it.",
+                    adopted.run
+                ),
+            });
+            setup.given = Some(adopted.pending);
+            (adopted.inventory, Some(adopted.run))
+        }
+        None if adopt::half_rotated(&inventory) => return Err(RunError::HalfRotated),
+        None => (inventory, None),
+    };
+    let (inventory, kept) = without_left_behind(&inventory, &setup.decisions.leave_behind)?;
+    let mut plan = planned(&inventory, setup.ports.clock.now())?;
+    plan.kept.extend(kept);
     if plan.is_empty() {
         setup.tell(Happening::RunFinished { outcome: RunOutcome::NothingToDo });
         return Ok(Ended { report: reporting::nothing(&plan, &inventory, started), run: None });
@@ -263,13 +443,16 @@ pub async fn rotate(
         report.outcome = outcome;
         return Ok(Ended { report, run: None });
     }
-    let run = state.create(new_run_id(started)?)?;
+    let adopted = lost.is_some();
+    let run = state.create(match lost {
+        Some(run) => run,
+        None => new_run_id(started)?,
+    })?;
     let vault = Arc::new(make(&setup, &plan, &inventory).await?);
     run.write_json("before.json", &inventory)?;
     let digest = run.write_plan(&plan)?;
     run.write_vault(&vault)?;
     setup.operator.announce(&vault)?;
-    let mut journal = Journal::create(&run.journal())?;
     let bound = What::Bound {
         schema: JOURNAL_SCHEMA,
         run: run.run().clone(),
@@ -279,9 +462,15 @@ pub async fn rotate(
     };
     let issued = What::Issued { certificates: certificates_digest(&vault) };
     let at = setup.ports.clock.now();
-    journal.append(&[Record { at, what: bound }, Record { at, what: issued }])?;
+    let mut first = vec![Record { at, what: bound }, Record { at, what: issued }];
+    if adopted {
+        first.push(Record { at, what: What::Adopted });
+    }
+    let journal = Journal::begin(&run.journal(), &first)?;
     let execution = Execution::start(plan);
-    carry_out(setup, run, Arc::unwrap_or_clone(vault), execution, journal, started).await
+    let (vault, begun) = (Arc::unwrap_or_clone(vault), BTreeMap::new());
+    let way = Way { run, vault, execution, journal, started, begun, errand };
+    carry_out(setup, way).await
 }
 
 /// Takes the interrupted run of this cluster up again; `None` if there is none.
@@ -298,50 +487,88 @@ pub async fn resume(setup: Setup) -> Result<Option<Ended>, RunError> {
 }
 
 async fn go_on(setup: Setup, run: RunDir) -> Result<Ended, RunError> {
-    let not = |why: String| RunError::NotResumable { run: run.run().clone(), why };
-    let (mut journal, records) = Journal::open(&run.journal())?;
-    let plan: Plan = run.read_json("plan.json")?;
-    check_binding(&setup, &run, &records).map_err(not)?;
-    let vault = run.read_vault()?;
-    let digest = certificates_digest(&vault);
-    let issued = records.iter().find_map(|record| match &record.what {
-        What::Issued { certificates } => Some(certificates),
-        _ => None,
-    });
-    if issued != Some(&digest) {
-        return Err(RunError::NotResumable {
-            run: run.run().clone(),
-            why: "its vault does not hold the certificates that its journal names".to_owned(),
-        });
+    let Remains { plan, vault, records } = resumable::read(&run, &setup.cluster.name)?;
+    if records.iter().any(|record| record.what == What::Undoing) {
+        return Err(RunError::NotResumable { run: run.run().clone(), why: Misfit::BeingUndone });
     }
-    let execution = Execution::resume(plan, records.iter().map(|record| &record.what))?;
+    first_credentials(&vault)?;
+    let (mut journal, _) = Journal::open(&run.journal())?;
+    let mut execution = Execution::resume(plan, records.iter().map(|record| &record.what))?;
+    for node in &setup.decisions.leave_behind {
+        if execution.left_behind().contains(node) {
+            continue;
+        }
+        may_be_left_behind(&run, node)?;
+        let what = What::LeftBehind { node: node.clone() };
+        journal.append(&[Record { at: setup.ports.clock.now(), what }])?;
+        execution.leave_behind(node);
+    }
     let started = records.first().map_or_else(|| setup.ports.clock.now(), |record| record.at);
     journal.append(&[Record { at: setup.ports.clock.now(), what: What::Resumed }])?;
-    carry_out(setup, run, vault, execution, journal, started).await
+    let begun = first_begun(&records);
+    let mut setup = setup;
+    // What was decided before holds on.
+    setup.decisions.drop_anyway.extend(records.iter().filter_map(|record| match &record.what {
+        What::DropAnyway { name } => Some(name.clone()),
+        _ => None,
+    }));
+    let way = Way { run, vault, execution, journal, started, begun, errand: Errand::Rotate };
+    carry_out(setup, way).await
 }
 
-fn check_binding(setup: &Setup, run: &RunDir, records: &[Record]) -> Result<(), String> {
-    let Some(Record { what: What::Bound { schema, cluster, plan, .. }, .. }) = records.first() else {
-        return Err("its journal does not begin with what it belongs to".to_owned());
-    };
-    if *schema != JOURNAL_SCHEMA {
-        return Err(format!("its journal has format {schema}, and this program knows {JOURNAL_SCHEMA}"));
+/// Only agents that the run knows can be left behind: a control plane that keeps the old PKI would keep its cluster from
+/// coming to an end.
+fn may_be_left_behind(run: &RunDir, node: &NodeName) -> Result<(), RunError> {
+    let before: Inventory = run.read_json("before.json")?;
+    if before.cluster.agents().any(|agent| &agent.name == node) {
+        return Ok(());
     }
-    if *cluster != setup.cluster.name {
-        return Err(format!("it belongs to cluster {cluster}, not {}", setup.cluster.name));
+    Err(RunError::CannotLeaveBehind {
+        node: node.clone(),
+        agents: before.cluster.agents().map(|agent| agent.name.clone()).collect(),
+    })
+}
+
+/// The inventory without the agents that are left behind, and what the plan says of them.
+fn without_left_behind(
+    inventory: &Inventory,
+    nodes: &[NodeName],
+) -> Result<(Inventory, Vec<Kept>), RunError> {
+    let mut inventory = inventory.clone();
+    let mut kept = Vec::new();
+    for node in nodes {
+        if !inventory.cluster.agents().any(|agent| &agent.name == node) {
+            let agents = inventory.cluster.agents().map(|agent| agent.name.clone()).collect();
+            return Err(RunError::CannotLeaveBehind { node: node.clone(), agents });
+        }
+        inventory.cluster.nodes.retain(|known| &known.name != node);
+        inventory.nodes.remove(node);
+        inventory.servers.retain(|(server, _)| server.node() != node);
+        kept.push(Kept {
+            id: format!("node {node}"),
+            why: format!(
+                "is left behind, as asked for; it is cut off from the cluster once the old CA is dropped, until `kubecert resume --node {node}`"
+            ),
+        });
     }
-    let digest = run.plan_digest().map_err(|error| error.to_string())?;
-    if *plan != digest {
-        return Err("its plan.json was changed after it was agreed to".to_owned());
+    Ok((inventory, kept))
+}
+
+/// When each step was begun for the first time, by a journal.
+pub(crate) fn first_begun(records: &[Record]) -> BTreeMap<StepId, Timestamp> {
+    let mut begun = BTreeMap::new();
+    for record in records {
+        if let What::Started { step, .. } = record.what {
+            begun.entry(step).or_insert(record.at);
+        }
     }
-    Ok(())
+    begun
 }
 
 async fn make(setup: &Setup, plan: &Plan, inventory: &Inventory) -> Result<Vault, RunError> {
     let mut old = setup.old.clone();
     know_front_proxy(&mut old, inventory);
-    let vault =
-        Vault { old, new: setup.given.clone().unwrap_or_default(), cross: std::collections::BTreeMap::new() };
+    let vault = Vault { old, new: setup.given.clone().unwrap_or_default(), cross: BTreeMap::new() };
     let now = setup.ports.clock.now();
     let (plan, events) = (plan.clone(), setup.events.clone());
     // Keys are made on all cores, away from the loop that answers timers and sockets.
@@ -357,14 +584,20 @@ async fn make(setup: &Setup, plan: &Plan, inventory: &Inventory) -> Result<Vault
     }
 }
 
-async fn carry_out(
-    setup: Setup,
-    run: RunDir,
-    vault: Vault,
-    mut execution: Execution,
-    mut journal: Journal,
-    started: Timestamp,
-) -> Result<Ended, RunError> {
+/// A plan under way, forwards or back.
+pub(crate) struct Way {
+    pub(crate) run: RunDir,
+    pub(crate) vault: Vault,
+    pub(crate) execution: Execution,
+    pub(crate) journal: Journal,
+    /// When the run began, by its first record.
+    pub(crate) started: Timestamp,
+    pub(crate) begun: BTreeMap<StepId, Timestamp>,
+    pub(crate) errand: Errand,
+}
+
+pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError> {
+    let Way { run, vault, mut execution, mut journal, started, begun, errand } = way;
     let credentials = first_credentials(&vault)?;
     let context = Arc::new(Context {
         ports: setup.ports.clone(),
@@ -375,36 +608,47 @@ async fn carry_out(
         events: setup.events.clone(),
         notices: Mutex::new(Vec::new()),
         probe: Mutex::new(None),
+        errand,
+        cluster: setup.cluster.clone(),
+        decisions: setup.decisions.clone(),
+        begun: Mutex::new(begun),
     });
-    start_credentials(&context, &execution, &credentials).await?;
-    begin_probe(&context, &execution).await;
+    let began = execution.done() > 0 || errand == Errand::Undo;
+    start_credentials(&context, began, &credentials).await?;
+    begin_probe(&context, &execution, errand).await;
     setup.tell(Happening::RunStarted {
         run: run.run().clone(),
         cluster: execution.plan().cluster.clone(),
         phases: execution.plan().phases.iter().map(|phase| (phase.name, phase.steps.len())).collect(),
         done_before: execution.done(),
     });
-    let outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await?;
+    let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await?;
+    if outcome == RunOutcome::Finished && errand == Errand::Undo {
+        outcome = RunOutcome::Undone;
+    }
     let samples = end_probe(&context).await;
-    keep_samples(&run, &samples)?;
-    let (_, records) = Journal::open(&run.journal())?;
+    keep_samples(&run, &samples, errand)?;
+    let records = journal::read(journal.path())?;
     let report = reporting::build(&reporting::Material {
         context: &context,
         plan: execution.plan(),
         records: &records,
-        samples: &all_samples(&run, samples),
+        samples: &all_samples(&run, samples, errand),
         outcome: &outcome,
         started,
         notices: context.notices.lock().unwrap_or_else(PoisonError::into_inner).clone(),
     });
-    if outcome == RunOutcome::Finished {
-        let mut cluster = setup.cluster.clone();
-        cluster.version = setup.cluster.version;
-        let after = observe::inventory(&setup.ports, &cluster, &context.vault.new).await;
+    let in_force = match outcome {
+        RunOutcome::Finished => Some(context.vault.result()),
+        RunOutcome::Undone => Some(context.vault.old.clone()),
+        RunOutcome::NothingToDo | RunOutcome::Stopped { .. } => None,
+    };
+    if let Some(in_force) = &in_force {
+        let after = observe::inventory(&setup.ports, &setup.cluster, in_force).await;
         run.write_json("after.json", &after)?;
     }
     run.write_json("report.json", &report)?;
-    if outcome == RunOutcome::Finished {
+    if in_force.is_some() {
         run.finish()?;
     }
     setup.tell(Happening::RunFinished { outcome });
@@ -413,18 +657,15 @@ async fn carry_out(
 
 /// Gives the ports credentials that work at this point of the run: those of the description, and the new ones beside
 /// them if the run was cut off.
-async fn start_credentials(
-    context: &Context,
-    execution: &Execution,
-    first: &Credentials,
-) -> Result<(), RunError> {
+async fn start_credentials(context: &Context, began: bool, first: &Credentials) -> Result<(), RunError> {
     let vault = &context.vault;
-    let both: Vec<Part> =
-        [Generation::Old, Generation::New].map(|g| Part::Ca(TrustDomain::Cluster, g)).into();
+    let mut both: Vec<Part> =
+        [Generation::Old, Generation::New].map(|g| vault.authority(TrustDomain::Cluster, g)).into();
+    both.dedup();
     let form = if vault.cross.is_empty() { ChainForm::Bare } else { ChainForm::WithCross };
     let mut api = vec![first.clone()];
     let mut etcd = vec![etcd_credentials(vault, Generation::Old)?];
-    if execution.done() > 0 {
+    if began {
         api.insert(0, vault.administrator(&both, Generation::New, form)?);
         api.push(vault.administrator(&both, Generation::Old, form)?);
         etcd.insert(0, steps::etcd_client(context, &both, Generation::New)?);
@@ -446,9 +687,10 @@ fn etcd_credentials(vault: &Vault, generation: Generation) -> Result<Credentials
     })
 }
 
-async fn begin_probe(context: &Arc<Context>, execution: &Execution) {
+async fn begin_probe(context: &Arc<Context>, execution: &Execution, errand: Errand) {
     let old = context.client(Generation::Old);
-    let updated = context.client(Generation::New);
+    // On the way back nobody is promised that what was given out new goes on working.
+    let updated = context.client(Generation::New).filter(|_| errand != Errand::Undo);
     let preparing = if execution.is_past_return() { &updated } else { &old };
     if let Some(credentials) = preparing
         && let Err(error) = context.ports.availability.prepare(credentials).await
@@ -461,7 +703,11 @@ async fn begin_probe(context: &Arc<Context>, execution: &Execution) {
     } else {
         let introduced =
             execution.phase().is_some_and(|phase| phase > kubecert_core::plan::PhaseName::Introduce);
-        Clients { old, updated: updated.filter(|_| introduced) }
+        if introduced {
+            Clients { old: context.informed(Generation::Old), updated: context.informed(Generation::New) }
+        } else {
+            Clients { old, updated: None }
+        }
     };
     let events = context.events.clone();
     let failed = move |sample: &Sample| {
@@ -489,14 +735,15 @@ async fn end_probe(context: &Arc<Context>) -> Vec<Sample> {
 }
 
 /// Keeps what the probe saw beside what earlier processes of the same run have kept.
-fn keep_samples(run: &RunDir, samples: &[Sample]) -> Result<(), RunDirError> {
-    let number = (1..).find(|number| !run.path().join(samples_file(*number)).exists()).unwrap_or(1);
-    run.write_json(&samples_file(number), &samples)
+fn keep_samples(run: &RunDir, samples: &[Sample], errand: Errand) -> Result<(), RunDirError> {
+    let free = |number: &usize| !run.path().join(samples_file(*number, errand)).exists();
+    let number = (1..).find(free).unwrap_or(1);
+    run.write_json(&samples_file(number, errand), &samples)
 }
 
-fn all_samples(run: &RunDir, own: Vec<Sample>) -> Vec<Sample> {
+fn all_samples(run: &RunDir, own: Vec<Sample>, errand: Errand) -> Vec<Sample> {
     let mut all: Vec<Sample> = (1..)
-        .map_while(|number| run.read_json::<Vec<Sample>>(&samples_file(number)).ok())
+        .map_while(|number| run.read_json::<Vec<Sample>>(&samples_file(number, errand)).ok())
         .flatten()
         .collect();
     if all.is_empty() {
@@ -505,8 +752,11 @@ fn all_samples(run: &RunDir, own: Vec<Sample>) -> Vec<Sample> {
     all
 }
 
-fn samples_file(number: usize) -> String {
-    format!("probe-{number}.json")
+fn samples_file(number: usize, errand: Errand) -> String {
+    match errand {
+        Errand::Undo => format!("probe-undo-{number}.json"),
+        _ => format!("probe-{number}.json"),
+    }
 }
 
 /// The front proxy's old CA is on the nodes only.
@@ -523,11 +773,11 @@ fn know_front_proxy(old: &mut PkiSet, inventory: &Inventory) {
     }
 }
 
-fn certificates_digest(vault: &Vault) -> String {
+pub(crate) fn certificates_digest(vault: &Vault) -> String {
     hex::encode(Sha256::digest(vault.fingerprints().join("\n")))
 }
 
-fn new_run_id(now: Timestamp) -> Result<RunId, RunError> {
+pub(crate) fn new_run_id(now: Timestamp) -> Result<RunId, RunError> {
     let ms = u64::try_from(now.as_millisecond()).unwrap_or(0);
     // A ULID's 80 random bits, from the same generator that serial numbers come from.
     let serial = kubecert_pki::Serial::random()

@@ -3,9 +3,10 @@
 //! `<state>/<cluster>/lock` keeps a second operator out; `<state>/<cluster>/<run>/` holds one run each. Directories are 0700, files
 //! 0600; every file is written under a temporary name, synced and renamed.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::ports::{Fault, Keep, PortError, PortResult};
+use crate::private::{self, NotPrivate};
 use crate::vault::Vault;
 
 /// Why the run directory cannot be used.
@@ -43,18 +45,62 @@ pub enum RunDirError {
         /// Why.
         why: String,
     },
+    /// A file is of another format.
+    #[error("{} has format {found}, and this program knows format {known} only", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: u64,
+        /// The format of this program.
+        known: u32,
+    },
     /// Somebody else works on this cluster.
     #[error("another kubecert works on this cluster (lock {})", path.display())]
     Locked {
         /// The lock.
         path: PathBuf,
     },
-    /// Others may read it.
-    #[error("{} is readable by others than its owner; it holds private keys: chmod -R go-rwx it after finding out who read it", path.display())]
-    TooOpen {
-        /// The directory.
-        path: PathBuf,
-    },
+    /// Others may read or change it.
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
+}
+
+impl RunDirError {
+    /// What the operator can do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Io { what: "read", path, source } if source.kind() == io::ErrorKind::NotFound => lost(path),
+            Self::Io { path, .. } => format!(
+                "Make {} accessible to the user that kubecert runs as, and see that its disk has room; then run the \
+                 same command again.",
+                path.display()
+            ),
+            Self::Content { path, .. } => lost(path),
+            Self::Format { path, .. } => format!(
+                "Go on with the version of kubecert that wrote {}; nothing was changed in it.",
+                path.display()
+            ),
+            Self::Locked { path } => format!(
+                "Wait until the other one has ended; `fuser {}` tells its process id. The lock goes with the process.",
+                path.display()
+            ),
+            Self::NotPrivate(error) => error.remedy(),
+        }
+    }
+}
+
+/// The way on when a file of a run's directory is lost: nothing else knows what it held.
+pub(crate) fn lost(path: &Path) -> String {
+    let below = path.parent().unwrap_or(path);
+    let run = if below.ends_with(VAULT) { below.parent().unwrap_or(below) } else { below };
+    format!(
+        "Restore {} from a copy of the run's directory. If there is none, move {} to a safe place outside of the state \
+         directory (the cluster may use the keys in it by now) and run `kubecert check`, then `kubecert rotate`: they \
+         look at the cluster afresh.",
+        path.display(),
+        run.display()
+    )
 }
 
 /// All runs of one cluster, locked against a second operator for as long as this lives.
@@ -69,16 +115,35 @@ impl State {
     ///
     /// # Errors
     ///
-    /// Fails if somebody else holds the lock, or the directory cannot be used.
+    /// Fails if others may look into the directory, somebody else holds the lock, or it cannot be used.
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
         make_private_directory(path)?;
+        private::check_one(path)?;
         let lock_path = path.join("lock");
         let io = |source| RunDirError::Io { what: "open", path: lock_path.clone(), source };
-        let lock = File::options().create(true).truncate(false).write(true).open(&lock_path).map_err(io)?;
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).write(true).mode(0o600);
+        let lock = options.open(&lock_path).map_err(io)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let state = Self { path: path.to_owned(), _lock: lock };
+                state.sweep();
+                Ok(state)
+            }
             Err(fs::TryLockError::WouldBlock) => Err(RunDirError::Locked { path: lock_path }),
             Err(fs::TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    /// Destroys keys that a process could not destroy any more, since it ended just after its run had finished. What
+    /// cannot be removed now is tried again the next time.
+    fn sweep(&self) {
+        for run in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if run.path().join(FINISHED).exists() {
+                for secret in SECRET {
+                    let _again_next_time = fs::remove_dir_all(run.path().join(secret));
+                }
+            }
         }
     }
 
@@ -89,17 +154,23 @@ impl State {
     /// Fails if it cannot be created.
     pub fn create(&self, run: RunId) -> Result<RunDir, RunDirError> {
         let path = self.path.join(run.as_str());
-        make_private_directory(&path.join("vault"))?;
-        make_private_directory(&path.join("backup"))?;
+        make_private_directory(&path.join(VAULT))?;
+        make_private_directory(&path.join(BACKUP))?;
         Ok(RunDir { path, run })
     }
 
-    /// Runs that have a journal and no `finished` mark, the latest first.
+    /// The latest run with a journal, whatever became of it.
     ///
     /// # Errors
     ///
-    /// Fails if the directory cannot be listed, or a run's directory is open to others.
-    pub fn unfinished(&self) -> Result<Vec<RunDir>, RunDirError> {
+    /// Fails if the directory cannot be listed, or others may read or change the run's directory.
+    pub fn latest(&self) -> Result<Option<RunDir>, RunDirError> {
+        let latest = self.paths()?.into_iter().rev().find(|path| path.join(JOURNAL).exists());
+        latest.as_deref().map(RunDir::open).transpose()
+    }
+
+    /// Everything in the directory, in order: ids of runs begin with the time.
+    fn paths(&self) -> Result<Vec<PathBuf>, RunDirError> {
         let entries = fs::read_dir(&self.path).map_err(|source| RunDirError::Io {
             what: "list",
             path: self.path.clone(),
@@ -107,6 +178,19 @@ impl State {
         })?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         paths.sort();
+        Ok(paths)
+    }
+
+    /// Runs that have a journal and no `finished` mark, the latest first.
+    ///
+    /// A journal begins with its first records, all at once. A process that ended before that has touched nothing, and
+    /// there is no journal; one that is empty was emptied, and reading it says so.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory cannot be listed, or others may read or change a run's directory.
+    pub fn unfinished(&self) -> Result<Vec<RunDir>, RunDirError> {
+        let paths = self.paths()?;
         let open = |path: &PathBuf| path.join(JOURNAL).exists() && !path.join(FINISHED).exists();
         paths.iter().rev().filter(|path| open(path)).map(|path| RunDir::open(path)).collect()
     }
@@ -114,9 +198,32 @@ impl State {
 
 /// Which file of the vault holds what.
 #[derive(Serialize, Deserialize)]
-struct Entry {
+pub(crate) struct Entry {
     item: Part,
     file: String,
+}
+
+/// Reads a plan, be it of a run or one that the operator keeps.
+///
+/// # Errors
+///
+/// Fails if it cannot be read, is of another format, or is not a plan.
+pub fn read_plan(path: &Path) -> Result<Plan, RunDirError> {
+    let content =
+        |error: serde_json::Error| RunDirError::Content { path: path.to_owned(), why: error.to_string() };
+    let value: serde_json::Value = serde_json::from_slice(&read_file(path)?).map_err(content)?;
+    // The format comes before everything else, which another format may tell in other words.
+    match value.get("schema").and_then(serde_json::Value::as_u64) {
+        Some(found) if found != u64::from(Plan::SCHEMA) => {
+            Err(RunDirError::Format { path: path.to_owned(), found, known: Plan::SCHEMA })
+        }
+        _ => serde_json::from_value(value).map_err(content),
+    }
+}
+
+/// Reads a vault's index.
+pub(crate) fn read_index(bytes: &[u8]) -> serde_json::Result<Vec<Entry>> {
+    serde_json::from_slice(bytes)
 }
 
 /// The directory of one run.
@@ -128,22 +235,20 @@ pub struct RunDir {
 
 const JOURNAL: &str = "journal.jsonl";
 const FINISHED: &str = "finished";
+const VAULT: &str = "vault";
+const BACKUP: &str = "backup";
+/// What of a run does not outlive its end. The backup holds what Secrets held before the run.
+const SECRET: [&str; 2] = [VAULT, BACKUP];
+const PLAN: &str = "plan.json";
 
 impl RunDir {
     /// Opens the directory of an existing run.
     ///
     /// # Errors
     ///
-    /// Fails if it does not exist or others may read it.
+    /// Fails if it does not exist, or others may read or change it or anything in it.
     pub fn open(path: &Path) -> Result<Self, RunDirError> {
-        let metadata = fs::metadata(path).map_err(|source| RunDirError::Io {
-            what: "open",
-            path: path.to_owned(),
-            source,
-        })?;
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(RunDirError::TooOpen { path: path.to_owned() });
-        }
+        private::check_run(path)?;
         let run = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(Self { path: path.to_owned(), run: RunId::new(run) })
     }
@@ -183,9 +288,17 @@ impl RunDir {
     /// Fails if it is not there or holds something else.
     pub fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<T, RunDirError> {
         let path = self.path.join(name);
-        let bytes =
-            fs::read(&path).map_err(|source| RunDirError::Io { what: "read", path: path.clone(), source })?;
+        let bytes = read_file(&path)?;
         serde_json::from_slice(&bytes).map_err(|error| RunDirError::Content { path, why: error.to_string() })
+    }
+
+    /// Reads any file.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be read.
+    pub fn read(&self, name: &str) -> Result<Vec<u8>, RunDirError> {
+        read_file(&self.path.join(name))
     }
 
     /// Writes any file.
@@ -203,8 +316,13 @@ impl RunDir {
     ///
     /// Fails if it cannot be written durably.
     pub fn write_plan(&self, plan: &Plan) -> Result<String, RunDirError> {
-        self.write_json("plan.json", plan)?;
+        self.write_json(PLAN, plan)?;
         self.plan_digest()
+    }
+
+    /// The plan's file.
+    pub fn plan(&self) -> PathBuf {
+        self.path.join(PLAN)
     }
 
     /// SHA-256 of `plan.json`.
@@ -213,8 +331,7 @@ impl RunDir {
     ///
     /// Fails if it cannot be read.
     pub fn plan_digest(&self) -> Result<String, RunDirError> {
-        let path = self.path.join("plan.json");
-        let bytes = fs::read(&path).map_err(|source| RunDirError::Io { what: "read", path, source })?;
+        let bytes = read_file(&self.plan())?;
         Ok(hex::encode(Sha256::digest(bytes)))
     }
 
@@ -229,15 +346,14 @@ impl RunDir {
         let mut index: Vec<Entry> = Vec::new();
         let mut put = |item: Part, bytes: Zeroizing<Vec<u8>>| -> Result<(), RunDirError> {
             let file = format!("{:03}.pem", index.len() + 1);
-            write_private(&self.path.join("vault").join(&file), &bytes)?;
+            write_private(&self.path.join(VAULT).join(&file), &bytes)?;
             index.push(Entry { item, file });
             Ok(())
         };
         let key_pem = |key: &PrivateKey| {
-            key.to_pem(KeyEncoding::Pkcs8).map(|pem| pem.to_bytes()).map_err(|error| RunDirError::Content {
-                path: self.path.join("vault"),
-                why: error.to_string(),
-            })
+            key.to_pem(KeyEncoding::Pkcs8)
+                .map(|pem| pem.to_bytes())
+                .map_err(|error| RunDirError::Content { path: self.path.join(VAULT), why: error.to_string() })
         };
         let pem = |certificate: &Certificate| Zeroizing::new(certificate.to_pem().into_bytes());
         for (generation, set) in [(Generation::Old, &vault.old), (Generation::New, &vault.new)] {
@@ -260,16 +376,27 @@ impl RunDir {
         self.write_json("vault/index.json", &index)
     }
 
+    /// The file that tells what the files of the vault are.
+    pub fn vault_index(&self) -> PathBuf {
+        self.path.join(VAULT).join("index.json")
+    }
+
     /// Reads both generations of the PKI.
     ///
     /// # Errors
     ///
     /// Fails if it is not complete.
     pub fn read_vault(&self) -> Result<Vault, RunDirError> {
-        let index: Vec<Entry> = self.read_json("vault/index.json")?;
+        let index_path = self.vault_index();
+        let index = read_index(&read_file(&index_path)?)
+            .map_err(|error| RunDirError::Content { path: index_path.clone(), why: error.to_string() })?;
         let mut vault = Vault::default();
         for Entry { item, file } in index {
-            let path = self.path.join("vault").join(file);
+            let path = self.path.join(VAULT).join(&file);
+            if Path::new(&file).file_name() != Some(OsStr::new(&file)) {
+                let (path, why) = (index_path, format!("it names {file}, which is not a file beside it"));
+                return Err(RunDirError::Content { path, why });
+            }
             let content = |why: String| RunDirError::Content { path: path.clone(), why };
             let text = Zeroizing::new(fs::read_to_string(&path).map_err(|source| RunDirError::Io {
                 what: "read",
@@ -306,25 +433,28 @@ impl RunDir {
     /// Fails if the mark cannot be written or the vault cannot be removed.
     pub fn finish(&self) -> Result<(), RunDirError> {
         self.write(FINISHED, b"")?;
-        let vault = self.path.join("vault");
-        match fs::remove_dir_all(&vault) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(RunDirError::Io { what: "remove", path: vault, source })
+        for secret in SECRET {
+            let path = self.path.join(secret);
+            match fs::remove_dir_all(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(RunDirError::Io { what: "remove", path, source });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Keep for RunDir {
     async fn put(&self, name: &str, bytes: &[u8]) -> PortResult<()> {
-        self.write(&format!("backup/{name}"), bytes)
+        self.write(&format!("{BACKUP}/{name}"), bytes)
             .map_err(|error| PortError::new(Fault::Failed, format!("cannot keep {name}"), error))
     }
 
     async fn get(&self, name: &str) -> PortResult<Option<Vec<u8>>> {
-        match fs::read(self.path.join("backup").join(name)) {
+        match fs::read(self.path.join(BACKUP).join(name)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(PortError::new(Fault::Failed, format!("cannot read {name} again"), error)),
@@ -350,10 +480,47 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), RunDirError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
+fn read_file(path: &Path) -> Result<Vec<u8>, RunDirError> {
+    fs::read(path).map_err(|source| RunDirError::Io { what: "read", path: path.to_owned(), source })
+}
+
 fn make_private_directory(path: &Path) -> Result<(), RunDirError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| RunDirError::Io {
         what: "create",
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_has_touched_nothing_is_not_taken_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(&directory.path().join("c")).unwrap();
+        let run = state.create(RunId::new("01A")).unwrap();
+        assert_eq!(state.unfinished().unwrap().len(), 0);
+        write_private(&run.journal(), b"").unwrap();
+        assert_eq!(
+            state.unfinished().unwrap().len(),
+            1,
+            "whoever empties a journal does not make a run unbegun"
+        );
+        run.write(FINISHED, b"").unwrap();
+        assert_eq!(state.unfinished().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn keys_of_a_finished_run_do_not_outlive_a_crash() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(&directory.path().join("c")).unwrap();
+        let [done, open] = ["01A", "01B"].map(|run| state.create(RunId::new(run)).unwrap());
+        done.write(FINISHED, b"").unwrap();
+        drop(state);
+        drop(State::open(&directory.path().join("c")).unwrap());
+        assert!(!done.path().join(VAULT).exists());
+        assert!(open.path().join(VAULT).exists());
+    }
 }

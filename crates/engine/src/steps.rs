@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use kubecert_core::inventory::CaRef;
+use kubecert_core::inventory::{CaRef, WorkloadKind};
 use kubecert_core::layout;
 use kubecert_core::material::{ChainForm, Content, Part, chain};
 use kubecert_core::model::{Component, Generation, LeafId, NodeName, TrustDomain};
-use kubecert_core::plan::{Action, FileWrite, Step, Target};
+use kubecert_core::plan::{Action, ApiObject, FileWrite, Step, Target};
 use zeroize::Zeroizing;
 
 use crate::kubeconfig::replace_credentials;
@@ -96,6 +96,9 @@ async fn on_node(
             Ok(format!("process {} since {}", process.pid, process.started))
         }
         Action::RestartUnit { unit, component } => {
+            if *component == Component::Etcd && context.errand.is_guarded() {
+                others_healthy(context, node, waiting).await?;
+            }
             let process = nodes.restart_unit(node, unit, *component).await?;
             Ok(format!("process {} since {}", process.pid, process.started))
         }
@@ -115,6 +118,9 @@ async fn elsewhere(
     let api = &context.ports.api;
     // Of the step and not of the run alone: a plan may restart a workload twice, and what bears a stamp is left alone.
     let stamp = &format!("{}-{}", context.run.run(), step.id.0);
+    if let Some(object) = changed_object(&step.action) {
+        api.remember(&object, &context.run).await?;
+    }
     match &step.action {
         Action::Await { predicates } => {
             let patience = Duration::from_secs(u64::from(step.patience.timeout_s));
@@ -142,7 +148,7 @@ async fn elsewhere(
             let text = |bytes: Zeroizing<Vec<u8>>| String::from_utf8_lossy(&bytes).into_owned();
             let parts = chain(leaf, TrustDomain::Cluster, *form);
             let key = Part::LeafKey(leaf.clone(), Generation::New);
-            let root = Part::Ca(TrustDomain::Cluster, Generation::New);
+            let root = vault.authority(TrustDomain::Cluster, Generation::New);
             let chain = text(vault.pem(&parts).map_err(own)?);
             let key = Zeroizing::new(text(vault.pem(&[key]).map_err(own)?));
             let roots = text(vault.pem(&[root]).map_err(own)?);
@@ -166,6 +172,10 @@ async fn elsewhere(
             api.renew_token_secret(secret, stamp).await?;
             Ok("signed anew".to_owned())
         }
+        Action::PutBack { object } => {
+            api.put_back(object, context.first_begun(step.id), &context.run).await?;
+            Ok("as it was".to_owned())
+        }
         Action::RebuildExtensionAuthentication => {
             api.delete_extension_authentication().await?;
             Ok("deleted, to be written anew by the API servers".to_owned())
@@ -184,6 +194,50 @@ async fn elsewhere(
     }
 }
 
+/// The object that an action changes, so that it can be put back.
+fn changed_object(action: &Action) -> Option<ApiObject> {
+    match action {
+        Action::WriteTlsSecret { secret, .. } => Some(ApiObject::TlsSecret(secret.clone())),
+        Action::RenewTokenSecret { secret } => Some(ApiObject::TokenSecret(secret.clone())),
+        Action::SetCaBundle { holder, .. } => Some(ApiObject::CaBundle(holder.clone())),
+        Action::Roll { workload } => Some(ApiObject::Workload(workload.clone())),
+        _ => None,
+    }
+}
+
+/// Waits until every other etcd member answers. A plan has its gates, but a run may have been cut off behind one, and a
+/// member may have died since: then a restart would cost the quorum.
+async fn others_healthy(
+    context: &Context,
+    node: &NodeName,
+    waiting: &mut (dyn FnMut(String) + Send),
+) -> PortResult<()> {
+    /// A member that was restarted by its supervisor is back by then.
+    const PATIENCE_MS: u64 = 60_000;
+    /// How long between two looks.
+    const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+    let began = context.ports.clock.now();
+    loop {
+        let members = context.ports.etcd.members().await?;
+        let away: Vec<&str> = members
+            .iter()
+            .filter(|member| !member.healthy && member.name != node.as_str())
+            .map(|member| member.name.as_str())
+            .collect();
+        if away.is_empty() {
+            return Ok(());
+        }
+        let away = away.join(", ");
+        if context.ms_since(began) > PATIENCE_MS {
+            let what = format!("cannot restart etcd on {node}");
+            return Err(PortError::new(Fault::Refused, what, format!("etcd on {away} does not answer"))
+                .remedy("Bring that member back first; restarting another one would cost the quorum."));
+        }
+        waiting(format!("etcd on {away} answers"));
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+}
+
 /// Waits until a workload's rollout is complete.
 async fn roll_out(
     context: &Context,
@@ -191,11 +245,19 @@ async fn roll_out(
     waiting: &mut (dyn FnMut(String) + Send),
 ) -> PortResult<String> {
     use crate::ports::Rollout;
+    let left = &context.decisions.leave_behind;
     /// How long between two looks at a rollout: pods take seconds to start.
     const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
     let Action::Roll { workload } = &step.action else { return Ok(String::new()) };
     loop {
-        match context.ports.api.rollout(workload).await? {
+        let rollout = if left.is_empty() || workload.kind != WorkloadKind::DaemonSet {
+            context.ports.api.rollout(workload).await?
+        } else {
+            // A node that is away uses up the DaemonSet's whole allowance of unavailable pods.
+            let created_before = context.first_begun(step.id);
+            context.ports.api.replace_daemon_pods(workload, created_before, left).await?
+        };
+        match rollout {
             Rollout::Complete => return Ok("rolled out".to_owned()),
             Rollout::Under(what) => waiting(what),
         }
@@ -236,6 +298,7 @@ pub(crate) fn etcd_client(
 ) -> PortResult<Credentials> {
     let vault = &context.vault;
     let leaf = LeafId::from("etcdclient");
+    let identity = vault.leaf_generation(&leaf, identity);
     let mut chain = vec![vault.certificate(&Part::Leaf(leaf.clone(), identity)).map_err(own)?.der().to_vec()];
     if identity == Generation::New
         && let Some(cross) = vault.cross.get(&TrustDomain::Cluster)

@@ -44,9 +44,12 @@ pub struct PkiSet {
 }
 
 impl PkiSet {
-    /// Whether the cluster CA here has the name of the one there.
+    /// Whether the cluster CA here has the name of the one there, as OpenSSL compares names (RFC 5280, section 7.1): the
+    /// ancestor writes `ca` as a PrintableString, openssl as a UTF8String, and to most clients that is one name.
     pub fn has_ca_named_as(&self, other: &Self) -> bool {
-        let name = |set: &Self| set.authorities.get(&TrustDomain::Cluster).map(|ca| ca.subject().clone());
+        let name = |set: &Self| {
+            set.authorities.get(&TrustDomain::Cluster).map(|ca| ca.subject().to_string().to_lowercase())
+        };
         name(self).is_some() && name(self) == name(other)
     }
 
@@ -87,6 +90,27 @@ impl Vault {
             Generation::Old => &mut self.old,
             Generation::New => &mut self.new,
         }
+    }
+
+    /// The whole PKI that is in force once the run is through: what it brings, and what it leaves as it is.
+    pub fn result(&self) -> PkiSet {
+        let mut set = self.old.clone();
+        set.authorities.extend(self.new.authorities.clone());
+        set.authority_keys.extend(self.new.authority_keys.clone());
+        set.leaves.extend(self.new.leaves.clone());
+        set.leaf_keys.extend(self.new.leaf_keys.clone());
+        set
+    }
+
+    /// The generation of a leaf that stands for `wanted`: what the run leaves as it is, is the old one throughout.
+    pub(crate) fn leaf_generation(&self, leaf: &LeafId, wanted: Generation) -> Generation {
+        if self.new.leaves.contains_key(leaf) { wanted } else { Generation::Old }
+    }
+
+    /// The CA of a domain that stands for `wanted`, likewise.
+    pub(crate) fn authority(&self, domain: TrustDomain, wanted: Generation) -> Part {
+        let there = self.new.authorities.contains_key(&domain);
+        Part::Ca(domain, if there { wanted } else { Generation::Old })
     }
 
     /// The certificate that a part names.
@@ -161,6 +185,7 @@ impl Vault {
         form: ChainForm,
     ) -> Result<Credentials, VaultError> {
         let leaf = LeafId::from("kubectlClient");
+        let identity = self.leaf_generation(&leaf, identity);
         let mut chain = vec![self.certificate(&Part::Leaf(leaf.clone(), identity))?.der().to_vec()];
         if identity == Generation::New && form == ChainForm::WithCross {
             chain.push(self.certificate(&Part::Cross(TrustDomain::Cluster))?.der().to_vec());

@@ -5,6 +5,8 @@
 //! be able to say *why* a block is of no use (encrypted, a public key, an OpenSSH key), so blocks are found here and
 //! only their base64 is left to a library. Writing is strict: 64 columns, LF, by `pem-rfc7468`.
 
+use std::iter::Peekable;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -27,12 +29,12 @@ pub(crate) fn blocks(text: &[u8]) -> Vec<Result<Block, PemError>> {
     // Lossy is enough: inside blocks everything is ASCII, and a replacement character there fails as base64.
     let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
     let mut found = Vec::new();
-    let mut lines = text.lines().map(str::trim);
+    let mut lines = text.lines().map(str::trim).peekable();
     while let Some(line) = lines.next() {
         let Some(label) = line.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(DASHES)) else {
             continue;
         };
-        found.push(block(label, &mut lines, text.len()));
+        found.push(block(label, &mut lines));
     }
     found
 }
@@ -47,12 +49,16 @@ pub(crate) fn encode(label: &str, contents: &[u8]) -> Result<String, PemError> {
         .map_err(|source| PemError::Encode { label: label.to_owned(), detail: source.to_string() })
 }
 
-fn block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a str>, room: usize) -> Result<Block, PemError> {
+fn block<'a>(
+    label: &str,
+    lines: &mut Peekable<impl Iterator<Item = &'a str> + Clone>,
+) -> Result<Block, PemError> {
     let end = format!("-----END {label}-----");
     // Room for all of it at once: a string that grows leaves copies of a key behind.
-    let mut body = Zeroizing::new(String::with_capacity(room));
+    let mut body = Zeroizing::new(String::with_capacity(room(lines.clone(), &end)));
     let mut encrypted = label == "ENCRYPTED PRIVATE KEY";
-    for line in lines {
+    // A block that is cut off must not take the next one with it.
+    while let Some(line) = lines.next_if(|line| !line.starts_with(BEGIN)) {
         if line == end {
             let contents = match encrypted {
                 true => Vec::new(),
@@ -63,9 +69,6 @@ fn block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a str>, room: usize
             };
             return Ok(Block { label: label.to_owned(), encrypted, contents: Zeroizing::new(contents) });
         }
-        if line.starts_with(BEGIN) {
-            break;
-        }
         if let Some((name, value)) = line.split_once(':') {
             encrypted |= name == "Proc-Type" && value.contains("ENCRYPTED");
             continue;
@@ -73,6 +76,12 @@ fn block<'a>(label: &str, lines: &mut impl Iterator<Item = &'a str>, room: usize
         body.extend(line.chars().filter(|c| !c.is_whitespace()));
     }
     Err(PemError::Unterminated { label: label.to_owned() })
+}
+
+/// How many bytes a block can have at most: those up to its end, or to the next block's beginning, not those of the whole
+/// text, which may begin a block on each of its lines.
+fn room<'a>(lines: impl Iterator<Item = &'a str>, end: &str) -> usize {
+    lines.take_while(|line| *line != end && !line.starts_with(BEGIN)).map(str::len).sum()
 }
 
 /// What can be wrong with a PEM block. No variant holds any of the contents.
@@ -122,6 +131,23 @@ mod tests {
         assert_eq!(cut[0].as_ref().err(), Some(&PemError::Unterminated { label: "A".into() }));
         let junk = blocks(b"-----BEGIN A-----\n!!!!\n-----END A-----\n");
         assert!(matches!(&junk[0], Err(PemError::Base64 { label, .. }) if label == "A"));
+    }
+
+    /// Each block once took as much memory as the whole text, and that was overwritten with zeros at its end: some
+    /// hundred kilobytes of such lines kept the program busy for minutes.
+    #[test]
+    fn a_text_that_begins_many_blocks_costs_no_more_than_its_length() {
+        let text = "-----BEGIN A-----\nAQI=\n".repeat(20_000);
+        assert_eq!(room(text.lines().skip(1), "-----END A-----"), 4);
+        assert_eq!(blocks(text.as_bytes()).len(), 20_000);
+    }
+
+    #[test]
+    fn a_block_that_is_cut_off_leaves_the_next_one_whole() {
+        let found = blocks(b"-----BEGIN A-----\nAQI=\n-----BEGIN B-----\nAw==\n-----END B-----\n");
+        assert_eq!(found[0].as_ref().err(), Some(&PemError::Unterminated { label: "A".into() }));
+        assert_eq!(found[1].as_ref().ok().map(|block| block.contents.to_vec()), Some(vec![3]));
+        assert_eq!(found.len(), 2);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! never is. Nodes behind the bastion are judged like the bastion, under their own names.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
-use crate::known_hosts::{self, Kind, KnownKey, lookup_name};
+use crate::known_hosts::{self, Kind, KnownKey, KnownKeys, lookup_name};
 
 /// A host was met for the first time, and its key pinned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +33,15 @@ type Listener = Arc<dyn Fn(&FirstContact) + Send + Sync>;
 /// The host keys that are known, and where new ones are kept.
 pub struct HostKeys {
     pinned: PathBuf,
-    keys: Mutex<Vec<KnownKey>>,
+    known: Mutex<Known>,
     listener: Option<Listener>,
+}
+
+/// What the files hold.
+struct Known {
+    keys: KnownKeys,
+    /// How many lines our own file has.
+    pinned_lines: usize,
 }
 
 impl HostKeys {
@@ -46,11 +53,12 @@ impl HostKeys {
     /// When a file cannot be read, or a line in it revokes a key that cannot be read.
     pub fn load(pinned: impl Into<PathBuf>, further: &[PathBuf]) -> PortResult<Self> {
         let pinned = pinned.into();
-        let mut keys = known_hosts::read(&pinned)?;
-        for file in further {
+        let mut keys = KnownKeys::default();
+        for file in std::iter::once(&pinned).chain(further) {
             keys.extend(known_hosts::read(file)?);
         }
-        Ok(Self { pinned, keys: Mutex::new(keys), listener: None })
+        let pinned_lines = fs::read_to_string(&pinned).map_or(0, |text| text.lines().count());
+        Ok(Self { pinned, known: Mutex::new(Known { keys, pinned_lines }), listener: None })
     }
 
     /// Calls `listener` for each host that is met for the first time.
@@ -66,9 +74,8 @@ impl HostKeys {
         let what = format!("will not speak to {name}");
         let fingerprint = key.fingerprint(HashAlg::Sha256);
         // Judging and pinning are one act, so that two sessions to one new host do not pin it twice.
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let about =
-            |kind| keys.iter().filter(move |known| known.about(&lookup_name(host, port)) == Some(kind));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = |kind| known.keys.about(&name, kind);
         let same = |known: &&KnownKey| known.key().key_data() == key.key_data();
         if let Some(revoked) = about(Kind::Revoked).find(same) {
             let cause = format!("its host key {fingerprint} is revoked in {}", revoked.place());
@@ -94,9 +101,10 @@ impl HostKeys {
             fingerprint: fingerprint.to_string(),
             pinned_in: self.pinned.clone(),
         };
-        let line = self.pin(&name, key)?;
-        keys.extend(line);
-        drop(keys);
+        let line = self.pin(&name, key, known.pinned_lines + 1)?;
+        known.pinned_lines += 1;
+        known.keys.extend(line);
+        drop(known);
         tracing::warn!(host = %contact.host, fingerprint = %contact.fingerprint, "first contact: pinned its host key");
         if let Some(listener) = &self.listener {
             listener(&contact);
@@ -108,12 +116,9 @@ impl HostKeys {
     /// we can recognise.
     pub(crate) fn preferred(&self, host: &str, port: u16) -> Vec<Algorithm> {
         let name = lookup_name(host, port);
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let known: Vec<Algorithm> = keys
-            .iter()
-            .filter(|known| known.about(&name) == Some(Kind::Trusted))
-            .map(|known| known.key().algorithm())
-            .collect();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known: Vec<Algorithm> =
+            known.keys.about(&name, Kind::Trusted).map(|known| known.key().algorithm()).collect();
         let is_known = |algorithm: &Algorithm| match algorithm {
             Algorithm::Rsa { .. } => known.iter().any(|known| matches!(known, Algorithm::Rsa { .. })),
             other => known.contains(other),
@@ -126,8 +131,8 @@ impl HostKeys {
         first
     }
 
-    /// Appends a line to our own file, in one write, and returns it as read back.
-    fn pin(&self, name: &str, key: &PublicKey) -> PortResult<Option<KnownKey>> {
+    /// Appends a line, its `number`th, to our own file, in one write, and returns it as it will be read.
+    fn pin(&self, name: &str, key: &PublicKey, number: usize) -> PortResult<Option<KnownKey>> {
         let failed = |cause: &dyn std::fmt::Display| {
             PortError::new(
                 Fault::Failed,
@@ -139,9 +144,9 @@ impl HostKeys {
         let text = key.to_openssh().map_err(|source| failed(&source))?;
         // The comment is whatever the key came with; it does not belong into our file.
         let text = text.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
-        append(&self.pinned, &format!("{name} {text}\n")).map_err(|source| failed(&source))?;
-        let keys = known_hosts::read(&self.pinned)?;
-        Ok(keys.into_iter().rev().find(|known| known.key().key_data() == key.key_data()))
+        let line = format!("{name} {text}\n");
+        append(&self.pinned, &line).map_err(|source| failed(&source))?;
+        known_hosts::read_line(&self.pinned, number, &line)
     }
 }
 
@@ -156,9 +161,13 @@ fn append(path: &Path, line: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     }
-    let open_line = fs::read(path).is_ok_and(|content| content.last().is_some_and(|&last| last != b'\n'));
-    let line = if open_line { format!("\n{line}") } else { line.to_owned() };
-    let mut file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let mut last = *b"\n";
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    let line = if last == *b"\n" { line.to_owned() } else { format!("\n{line}") };
     file.write_all(line.as_bytes())?;
     file.sync_all()
 }

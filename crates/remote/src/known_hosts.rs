@@ -3,6 +3,7 @@
 //! Our own matcher over `ssh_key`'s parser, since russh's helper accepts revoked keys, knows no patterns and takes the
 //! second key of a host for a changed one. See `sshd(8)`, "SSH_KNOWN_HOSTS FILE FORMAT".
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
@@ -42,6 +43,13 @@ impl KnownKey {
         matches(self.entry.host_patterns(), name).then_some(kind)
     }
 
+    /// The names of the hosts that it speaks of, in lower case, if they can be told without trying a name.
+    fn names(&self) -> Option<Vec<String>> {
+        let HostPatterns::Patterns(patterns) = self.entry.host_patterns() else { return None };
+        let plain = |pattern: &String| !pattern.contains(['*', '?', '!']);
+        patterns.iter().all(plain).then(|| patterns.iter().map(|name| name.to_ascii_lowercase()).collect())
+    }
+
     /// The key.
     pub(crate) fn key(&self) -> &PublicKey {
         self.entry.public_key()
@@ -50,6 +58,43 @@ impl KnownKey {
     /// Where the line stands, for messages.
     pub(crate) fn place(&self) -> String {
         format!("{} line {}", self.file.display(), self.line)
+    }
+}
+
+/// The lines of some files, found by host.
+///
+/// A line that names its hosts in full, as ours all do, is found by name; lines with patterns, hashed names and denials
+/// are tried one after the other. So a cluster of thousands of pinned nodes costs no search for each login.
+#[derive(Debug, Default)]
+pub(crate) struct KnownKeys {
+    lines: Vec<KnownKey>,
+    by_name: HashMap<String, Vec<usize>>,
+    others: Vec<usize>,
+}
+
+impl KnownKeys {
+    /// Adds lines, which come after those that are there.
+    pub(crate) fn extend(&mut self, lines: impl IntoIterator<Item = KnownKey>) {
+        for line in lines {
+            let position = self.lines.len();
+            match line.names() {
+                Some(names) => {
+                    for name in names {
+                        self.by_name.entry(name).or_default().push(position);
+                    }
+                }
+                None => self.others.push(position),
+            }
+            self.lines.push(line);
+        }
+    }
+
+    /// The lines that speak of a host in this way, in their order.
+    pub(crate) fn about(&self, name: &str, kind: Kind) -> impl Iterator<Item = &KnownKey> {
+        let named = self.by_name.get(&name.to_ascii_lowercase()).into_iter().flatten();
+        let positions: BTreeSet<usize> = named.chain(&self.others).copied().collect();
+        let lines: Vec<&KnownKey> = positions.into_iter().map(|position| &self.lines[position]).collect();
+        lines.into_iter().filter(move |line| line.about(name) == Some(kind))
     }
 }
 
@@ -73,9 +118,15 @@ pub(crate) fn read(path: &Path) -> PortResult<Vec<KnownKey>> {
     }
 }
 
+/// Reads one line that was appended to a file as its `number`th.
+pub(crate) fn read_line(path: &Path, number: usize, line: &str) -> PortResult<Option<KnownKey>> {
+    let lines = parse(path, line)?;
+    Ok(lines.into_iter().next().map(|known| KnownKey { line: number, ..known }))
+}
+
 /// Reads the lines of a file. As with OpenSSH a line that cannot be read counts for nothing, with one exception: what was
 /// meant to revoke a key must not be overlooked.
-fn parse(path: &Path, text: &str) -> PortResult<Vec<KnownKey>> {
+pub(crate) fn parse(path: &Path, text: &str) -> PortResult<Vec<KnownKey>> {
     let mut keys = Vec::new();
     for (index, line) in text.lines().enumerate() {
         // The parser wants single blanks; people use tabs as well.

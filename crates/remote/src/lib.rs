@@ -10,6 +10,9 @@
 mod config;
 mod exec;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hostkeys;
 mod known_hosts;
 mod nodes;

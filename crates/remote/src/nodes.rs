@@ -1,4 +1,5 @@
-//! The port `Nodes` over SSH: one bastion connection, one session a node through it.
+//! The port `Nodes` over SSH: one bastion connection, and through it at most one session a node, for a few dozen nodes at
+//! a time.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,14 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable as _};
-use kubecert_core::inventory::{NodeFacts, ProcessFacts};
+use kubecert_core::inventory::{FileFacts, NodeFacts, ProcessFacts};
 use kubecert_core::model::{Component, NodeName, RunId};
 use kubecert_engine::ports::{
-    Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, Stream, WrittenFile,
+    AuditedClient, Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, Stream,
+    WrittenFile,
 };
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, Semaphore};
-use tokio::time::timeout;
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
 use crate::config::SshConfig;
@@ -28,6 +30,18 @@ use crate::session::Session;
 /// names of several nodes lead to one machine.
 const HANDSHAKES: usize = 8;
 
+/// How many sessions to nodes are open at once.
+///
+/// Each is a connection that the bastion's sshd makes for us, a descriptor of the 1,024 that it may have by default, and
+/// about 100 KiB here; so a cluster of thousands of nodes is visited with the sessions of a few dozen. What is longest
+/// idle is closed for what is needed next. More than twice the agents that are in hand at the same time
+/// (`Limits::agents_at_once`), so that no node is logged in to again in the course of its visit; fewer than the tunnels
+/// that a session allows, so that a tunnel that is about to close is in nobody's way.
+const SESSIONS: usize = 48;
+
+/// How long is waited for a session to become idle before it is looked for again. A tunnel ends without telling.
+const IDLE: Duration = Duration::from_millis(500);
+
 /// How a node is tried again that does not answer: after 0.5 s and after 1 s.
 ///
 /// Enough for an sshd that drops a connection because others log in at the same time, or that restarts; a node that is
@@ -37,14 +51,37 @@ fn retry() -> ExponentialBuilder {
 }
 
 /// A place for one session that is opened when it is first needed, and again when it has broken.
-type Slot = Arc<Mutex<Option<Arc<Session>>>>;
+type Slot = Arc<Mutex<Option<Open>>>;
+
+/// A session that is open, and its place among those that may be.
+#[derive(Debug)]
+struct Open {
+    session: Arc<Session>,
+    /// When it was last asked for.
+    used: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Open {
+    /// Whether nobody uses it or is about to.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.session) == 1 && self.session.is_idle()
+    }
+}
 
 /// The nodes of one cluster, over SSH.
 #[derive(Debug)]
 pub struct SshNodes {
     config: Arc<SshConfig>,
-    bastion: Slot,
+    bastion: Mutex<Option<Arc<Session>>>,
     nodes: std::sync::Mutex<BTreeMap<NodeName, Slot>>,
+    /// The slots of the sessions that are open.
+    open: std::sync::Mutex<Vec<Slot>>,
+    places: Arc<Semaphore>,
+    /// Held by the one who looks for a place; the others stand in line behind it, however many they are.
+    turn: Mutex<()>,
+    /// Told whenever a session may have become idle.
+    idle: Notify,
     handshakes: Semaphore,
 }
 
@@ -57,8 +94,12 @@ impl SshNodes {
     pub async fn connect_bastion(config: SshConfig) -> PortResult<Self> {
         let nodes = Self {
             config: Arc::new(config),
-            bastion: Slot::default(),
+            bastion: Mutex::default(),
             nodes: std::sync::Mutex::default(),
+            open: std::sync::Mutex::default(),
+            places: Arc::new(Semaphore::new(SESSIONS)),
+            turn: Mutex::default(),
+            idle: Notify::new(),
             handshakes: Semaphore::new(HANDSHAKES),
         };
         nodes.bastion().await?;
@@ -102,14 +143,51 @@ impl SshNodes {
             Arc::clone(nodes.entry(node.clone()).or_default())
         };
         // Whoever comes second waits for the first one's handshake instead of starting another.
-        let mut slot = slot.lock().await;
-        if let Some(session) = slot.as_ref().filter(|session| !session.is_closed()) {
-            return Ok(Arc::clone(session));
+        let mut inner = slot.lock().await;
+        if let Some(open) = inner.as_mut().filter(|open| !open.session.is_closed()) {
+            open.used = Instant::now();
+            return Ok(Arc::clone(&open.session));
         }
+        if inner.take().is_some() {
+            self.open_slots().retain(|other| !Arc::ptr_eq(other, &slot));
+        }
+        let place = self.place().await;
         let session = (|| self.open(node)).retry(retry()).when(PortError::is_transient).await?;
         let session = Arc::new(session);
-        *slot = Some(Arc::clone(&session));
+        *inner = Some(Open { session: Arc::clone(&session), used: Instant::now(), _place: place });
+        self.open_slots().push(Arc::clone(&slot));
         Ok(session)
+    }
+
+    fn open_slots(&self) -> std::sync::MutexGuard<'_, Vec<Slot>> {
+        self.open.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A place for one more session. Where there is none, the session that is longest idle is closed; where none is idle,
+    /// one of them becomes so when its script has ended, which takes no longer than the script's limit.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let _turn = self.turn.lock().await;
+        loop {
+            if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+                return place;
+            }
+            match self.take_longest_idle() {
+                Some(open) => open.session.close().await,
+                None => drop(timeout(IDLE, self.idle.notified()).await),
+            }
+        }
+    }
+
+    fn take_longest_idle(&self) -> Option<Open> {
+        let mut slots = self.open_slots();
+        // A slot that is locked is about to be used.
+        let used =
+            |slot: &Slot| slot.try_lock().ok()?.as_ref().filter(|open| open.is_idle()).map(|open| open.used);
+        let idle = slots.iter().enumerate().filter_map(|(at, slot)| Some((used(slot)?, at)));
+        let (_, at) = idle.min()?;
+        let open = slots[at].try_lock().ok()?.take_if(|open| open.is_idle())?;
+        slots.swap_remove(at);
+        Some(open)
     }
 
     const fn way<'a>(&'a self, node: &'a NodeName) -> Way<'a> {
@@ -159,7 +237,7 @@ struct Way<'a> {
 impl Exec for Way<'_> {
     async fn output(&self, job: &Job) -> PortResult<Output> {
         let session = self.nodes.session(self.node).await?;
-        match session.begin(job).await {
+        let output = match session.begin(job).await {
             Ok(started) => session.finish(job, started).await,
             // A session that died unnoticed shows only when it is used. Nothing has been done yet, so a new one serves.
             Err(error) if error.is_transient() && session.is_closed() => {
@@ -168,14 +246,19 @@ impl Exec for Way<'_> {
                 session.finish(job, started).await
             }
             Err(error) => Err(error),
-        }
+        };
+        drop(session);
+        self.nodes.idle.notify_one();
+        output
     }
 }
 
 #[async_trait]
 impl Nodes for SshNodes {
     async fn connect(&self, node: &NodeName) -> PortResult<()> {
-        self.session(node).await.map(drop)
+        let connected = self.session(node).await.map(drop);
+        self.idle.notify_one();
+        connected
     }
 
     async fn look(&self, node: &NodeName, question: &NodeQuestion) -> PortResult<NodeFacts> {
@@ -184,6 +267,18 @@ impl Nodes for SshNodes {
 
     async fn read(&self, node: &NodeName, path: &str) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
         ops::read(&self.way(node), node, path).await
+    }
+
+    async fn remains(
+        &self,
+        node: &NodeName,
+        question: &NodeQuestion,
+    ) -> PortResult<Option<(RunId, Vec<FileFacts>)>> {
+        ops::remains(&self.way(node), node, question).await
+    }
+
+    async fn audited_clients(&self, node: &NodeName, log: &str) -> PortResult<Vec<AuditedClient>> {
+        ops::audited_clients(&self.way(node), node, log).await
     }
 
     async fn back_up(&self, node: &NodeName, run: &RunId, paths: &[String]) -> PortResult<()> {

@@ -41,6 +41,10 @@ const PINGS: usize = 3;
 /// How long is waited for a command that only makes things faster.
 const HASTEN: Duration = Duration::from_secs(3);
 
+/// How long a session may take to be told that it ends. The message goes to a task of ours, which takes it at once unless
+/// the connection is stuck.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// An authenticated session to the bastion or to a node.
 pub(crate) struct Session {
     handle: Handle<Guard>,
@@ -99,6 +103,18 @@ impl Session {
     /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.handle.is_closed()
+    }
+
+    /// Whether nothing goes on in it but what keeps it open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.scripts.available_permits() == SCRIPTS && self.tunnels.available_permits() == TUNNELS
+    }
+
+    /// Takes leave of the host.
+    pub(crate) async fn close(&self) {
+        // Whoever does not hear it notices that the connection has ended.
+        let farewell = self.handle.disconnect(russh::Disconnect::ByApplication, "", "");
+        let _ = timeout(FAREWELL, farewell).await;
     }
 
     /// Makes the host's sshd send small messages at once.

@@ -82,13 +82,7 @@ async fn nodes_are_reached_and_changed_through_the_bastion() {
     }
 
     // A tunnel from the node.
-    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = echo.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let (mut socket, _) = echo.accept().await.unwrap();
-        let (mut from, mut to) = socket.split();
-        tokio::io::copy(&mut from, &mut to).await.unwrap();
-    });
+    let port = echo().await;
     let mut stream = nodes.dial(&names[1], "127.0.0.1", port).await.unwrap();
     stream.write_all(b"ping").await.unwrap();
     stream.shutdown().await.unwrap();
@@ -210,4 +204,51 @@ async fn many_nodes_are_reached_at_once() {
         task.await.unwrap().unwrap();
     }
     println!("{} nodes in {:?}", names.len(), begun.elapsed());
+}
+
+/// A session to each node of a large cluster would be more than the bastion's sshd forwards; those that are idle make way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_nodes_are_visited_with_the_sessions_of_a_few_dozen() {
+    /// More than the tunnels that one session allows.
+    const NODES: usize = 70;
+    let Some(bed) = Bed::new() else { return };
+    let (bastion, node) = (bed.sshd("bastion", ""), bed.sshd("node", "MaxStartups 100\n"));
+    let names: Vec<String> = (0..NODES).map(|index| format!("k8s-pool-1-{index}")).collect();
+    let addresses: Vec<_> = names.iter().map(|name| (name.as_str(), &node)).collect();
+    let nodes = Arc::new(SshNodes::connect_bastion(bed.config(&bastion, &addresses)).await.unwrap());
+    // Twice, so that nodes are visited whose session was closed for another's.
+    for _ in 0..2 {
+        let visits: Vec<_> = names
+            .iter()
+            .map(|name| {
+                let (nodes, name) = (Arc::clone(&nodes), NodeName::from(name.as_str()));
+                tokio::spawn(async move { nodes.read(&name, "/etc/hostname").await })
+            })
+            .collect();
+        for visit in visits {
+            assert!(visit.await.unwrap().unwrap().is_some());
+        }
+    }
+    // One that has a tunnel is not idle, whatever comes after it.
+    let port = echo().await;
+    let mut tunnel = nodes.dial(&NodeName::from(names[0].as_str()), "127.0.0.1", port).await.unwrap();
+    for name in &names[1..] {
+        nodes.connect(&NodeName::from(name.as_str())).await.unwrap();
+    }
+    tunnel.write_all(b"ping").await.unwrap();
+    let mut answer = [0; 4];
+    tunnel.read_exact(&mut answer).await.expect("loopback works");
+    assert_eq!(&answer, b"ping");
+}
+
+/// The port of a server that says once what is said to it.
+async fn echo() -> u16 {
+    let echo = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback works");
+    let port = echo.local_addr().expect("loopback works").port();
+    tokio::spawn(async move {
+        let (mut socket, _) = echo.accept().await.expect("loopback works");
+        let (mut from, mut to) = socket.split();
+        tokio::io::copy(&mut from, &mut to).await.expect("loopback works");
+    });
+    port
 }

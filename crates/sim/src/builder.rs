@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubecert_core::inventory::{CaBundleHolder, ObjectRef, WorkloadKind, WorkloadRef};
 use kubecert_core::layout::{self, certificate_file, manifest_file};
 use kubecert_core::model::{
@@ -16,8 +17,10 @@ use crate::SimError;
 use crate::certs::{BundleId, Material, Store};
 use crate::config::{SimConfig, Workloads};
 use crate::etcd::DIAL_PERIOD;
+use crate::faults::Ailments;
 use crate::files::{Disk, File};
 use crate::lifecycle::{HEALTH_CHECK_PERIOD, bytes};
+use crate::monitor::Monitor;
 use crate::objects::{BarePod, Extension, Objects, TlsSecretState, TokenSecretState, WorkloadState};
 use crate::pki::FreshPki;
 use crate::pods::{Job, Seat};
@@ -32,6 +35,10 @@ const API_PORT: u16 = 443;
 const ADMIN: &str = "azureuser";
 /// How long the cluster runs before it is handed over: until everything has started and settled.
 const WARM_UP: Duration = Duration::from_secs(30);
+/// How many agents can be simulated: what their addresses leave room for.
+const MOST_AGENTS: usize = 5_000;
+/// How many agents have the first three parts of their address in common.
+const AGENTS_A_NET: usize = 200;
 /// The stamp in the name of kubelets' first client certificates.
 const FIRST_STAMP: &str = "2025-10-17-12-00-00";
 
@@ -43,11 +50,18 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
     let cluster = describe(config)?;
     let planes: Vec<Node> = cluster.control_planes().cloned().collect();
     let service = format!("{}.{}.svc", AGGREGATED[1], AGGREGATED[0]);
-    let pki = FreshPki::new(&planes, &dns_names(&cluster.endpoint), config.start, config.key, &[service])?;
+    let pki = FreshPki::new(
+        &planes,
+        &dns_names(&cluster.endpoint),
+        config.start,
+        config.key,
+        config.leaves_last_days,
+        &[service],
+    )?;
     let mut store = Store::new();
     let objects = objects(config, &pki, &mut store)?;
     // The cluster is as old as its warm-up when it is handed over, so its clock starts that much earlier.
-    let start = config.start.checked_sub(jiff::SignedDuration::try_from(WARM_UP).unwrap_or_default());
+    let start = config.start.checked_sub(SignedDuration::try_from(WARM_UP).unwrap_or_default());
     let mut world = World::new(cluster, start.unwrap_or(config.start), config.seed, store, objects);
     for node in world.cluster.nodes.clone() {
         let machine = machine(&world.cluster, &node, &pki)?;
@@ -62,7 +76,8 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
     world.advance(WARM_UP);
     world.log = crate::pods::WorkloadLog::default();
     world.violations.clear();
-    world.violated.clear();
+    world.monitor = Monitor::default();
+    world.dirt.everything();
     world.watch();
     if let Some(violation) = world.violations.first() {
         return Err(SimError::Build(violation.what.clone()));
@@ -71,19 +86,25 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
 }
 
 fn describe(config: &SimConfig) -> Result<Cluster, SimError> {
-    if config.control_planes == 0 || config.control_planes > 9 || config.agents > 200 {
-        return Err(SimError::Build(
-            "1 to 9 control planes and up to 200 agents can be simulated".to_owned(),
-        ));
+    if config.control_planes == 0 || config.control_planes > 9 || config.agents > MOST_AGENTS {
+        return Err(SimError::Build(format!(
+            "1 to 9 control planes and up to {MOST_AGENTS} agents can be simulated"
+        )));
     }
-    let number = 10_000_000 + config.seed % 90_000_000;
+    let number =
+        config.cluster_id.clone().unwrap_or_else(|| (10_000_000 + config.seed % 90_000_000).to_string());
+    let pools: Vec<&str> =
+        config.pools.iter().flat_map(|(name, count)| std::iter::repeat_n(name.as_str(), *count)).collect();
     let at = |third: u8, last: usize| {
         IpAddr::V4(Ipv4Addr::new(10, 255, third, u8::try_from(last).unwrap_or(u8::MAX)))
     };
     let node = |role, index, address| {
         let name = match role {
             Role::ControlPlane => NodeName::new(format!("k8s-master-{number}-{index}")),
-            Role::Agent => NodeName::new(format!("k8s-linuxpool-{number}-{index}")),
+            Role::Agent => {
+                let pool = pools.get(index).copied().unwrap_or("linuxpool");
+                NodeName::new(format!("k8s-{pool}-{number}-{index}"))
+            }
         };
         Node { name, role, index, address: Some(address) }
     };
@@ -91,12 +112,18 @@ fn describe(config: &SimConfig) -> Result<Cluster, SimError> {
         // The internal load balancer's address, which lies 10 above the first one's, is left out.
         node(Role::ControlPlane, index, at(255, 5 + index))
     });
-    let agents = (0..config.agents).map(|index| node(Role::Agent, index, at(0, 20 + index)));
+    let agents = (0..config.agents).map(|index| {
+        let third = u8::try_from(index / AGENTS_A_NET).unwrap_or(u8::MAX);
+        node(Role::Agent, index, at(third, 20 + index % AGENTS_A_NET))
+    });
     Ok(Cluster {
         name: ClusterName::new(config.name.clone()),
         layout: Layout::AksEngine,
         version: config.version,
-        endpoint: format!("{}.local.cloudapp.example.com", config.name),
+        endpoint: config
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| format!("{}.local.cloudapp.example.com", config.name)),
         api_port: API_PORT,
         admin_user: ADMIN.to_owned(),
         nodes: planes.chain(agents).collect(),
@@ -192,7 +219,13 @@ fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, Si
     }
     let mut disk = Disk::default();
     for (path, text, mode, owner) in files {
-        let file = File { content: bytes(text), mode, owner: owner.to_owned(), modified: Duration::ZERO };
+        let file = File {
+            content: bytes(text),
+            mode,
+            owner: owner.to_owned(),
+            modified: Duration::ZERO,
+            clock_error: SignedDuration::ZERO,
+        };
         disk.put(&path, file);
     }
     let link = File {
@@ -200,6 +233,7 @@ fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, Si
         mode: 0o777,
         owner: ROOT.to_owned(),
         modified: Duration::ZERO,
+        clock_error: SignedDuration::ZERO,
     };
     disk.put(&layout::kubelet_client_link(), link);
     let units: &[&str] = match node.role {
@@ -222,6 +256,8 @@ fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, Si
         backups: BTreeMap::new(),
         log: Vec::new(),
         last_pid: 1000,
+        ended: BTreeMap::new(),
+        ailments: Ailments::default(),
     })
 }
 
@@ -326,7 +362,6 @@ fn place_workloads(world: &mut World, config: &SimConfig) {
 }
 
 fn place(world: &mut World, workload: &WorkloadRef, job: Job, nodes: &[NodeName]) {
-    world.objects.workloads.insert(workload.clone(), WorkloadState::default());
     let mut numbers = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
         let seat = Seat {
@@ -341,11 +376,15 @@ fn place(world: &mut World, workload: &WorkloadRef, job: Job, nodes: &[NodeName]
         };
         numbers.push(world.add_seat(seat));
     }
-    for pair in numbers.windows(2) {
-        if let Some(seat) = world.objects.seats.get_mut(&pair[0]) {
-            seat.next = Some(pair[1]);
+    // AKS engine's DaemonSets set maxUnavailable to 50 %; everything else goes pod by pod.
+    let at_once = if workload.kind == WorkloadKind::DaemonSet { numbers.len().div_ceil(2) } else { 1 };
+    for (position, number) in numbers.iter().enumerate() {
+        if let Some(seat) = world.objects.seats.get_mut(number) {
+            seat.next = numbers.get(position + at_once).copied();
         }
     }
+    let first = numbers.iter().take(at_once).copied().collect();
+    world.objects.workloads.insert(workload.clone(), WorkloadState { first, ..WorkloadState::default() });
     for number in numbers {
         world.after(Duration::ZERO, Event::Replace { seat: number });
     }

@@ -3,10 +3,12 @@
 //! The monitor asks thousands of times a run whether one process would accept another. Chains and sets of roots are
 //! therefore numbered, and each verdict of `kubecert-pki` is remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use kubecert_core::inventory::CertificateFacts;
+use kubecert_engine::facts::certificate_facts;
 use kubecert_pki::{
     Certificate, Fingerprint, PrivateKey, PublicKey, Usage, read_pem_certificates, verify_chain,
     verify_server_name,
@@ -41,9 +43,11 @@ impl Material {
 pub(crate) struct Store {
     bundles: Vec<Vec<Arc<Certificate>>>,
     numbers: BTreeMap<Vec<Fingerprint>, BundleId>,
-    parsed: BTreeMap<Fingerprint, Material>,
-    verdicts: BTreeMap<(BundleId, BundleId, bool), bool>,
-    names: BTreeMap<(BundleId, String), bool>,
+    parsed: HashMap<Fingerprint, Material>,
+    joined: HashMap<Vec<BundleId>, BundleId>,
+    facts: HashMap<BundleId, Vec<CertificateFacts>>,
+    verdicts: HashMap<(BundleId, BundleId, bool), bool>,
+    names: HashMap<BundleId, HashMap<String, bool>>,
 }
 
 impl Store {
@@ -51,9 +55,11 @@ impl Store {
         Self {
             bundles: vec![Vec::new()],
             numbers: BTreeMap::from([(Vec::new(), BundleId::EMPTY)]),
-            parsed: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            names: BTreeMap::new(),
+            parsed: HashMap::new(),
+            joined: HashMap::new(),
+            facts: HashMap::new(),
+            verdicts: HashMap::new(),
+            names: HashMap::new(),
         }
     }
 
@@ -83,8 +89,12 @@ impl Store {
     }
 
     /// Certificates and keys in a PEM text.
-    pub(crate) fn parse(&mut self, bytes: &[u8]) -> Material {
-        let digest = Fingerprint::of(bytes);
+    pub(crate) fn parse_text(&mut self, text: &str) -> Material {
+        self.parse(text.as_bytes(), Fingerprint::of(text.as_bytes()))
+    }
+
+    /// Certificates and keys in a PEM text whose SHA-256 is known.
+    pub(crate) fn parse(&mut self, bytes: &[u8], digest: Fingerprint) -> Material {
         if let Some(known) = self.parsed.get(&digest) {
             return known.clone();
         }
@@ -95,6 +105,28 @@ impl Store {
         let material = Material { certificates, keys: private.or_else(public).into_iter().collect() };
         self.parsed.insert(digest, material.clone());
         material
+    }
+
+    /// The certificates of several bundles, one after the other.
+    pub(crate) fn join(&mut self, bundles: &[BundleId]) -> BundleId {
+        if let Some(known) = self.joined.get(bundles) {
+            return *known;
+        }
+        let all = bundles.iter().flat_map(|bundle| self.certificates(*bundle));
+        let all = all.map(|found| Certificate::clone(found)).collect();
+        let joined = self.bundle(all);
+        self.joined.insert(bundles.to_vec(), joined);
+        joined
+    }
+
+    /// What an inventory says of the certificates of a bundle.
+    pub(crate) fn facts(&mut self, bundle: BundleId) -> Vec<CertificateFacts> {
+        let bundles = &self.bundles;
+        let describe = || {
+            let certificates = bundles.get(bundle.0).map_or(&[] as &[_], Vec::as_slice);
+            certificates.iter().map(|certificate| certificate_facts(certificate)).collect()
+        };
+        self.facts.entry(bundle).or_insert_with(describe).clone()
     }
 
     /// Whether `key` is the one of the first certificate.
@@ -123,13 +155,12 @@ impl Store {
 
     /// Whether the first certificate is good for a name or an address.
     pub(crate) fn is_named(&mut self, chain: BundleId, name: &str) -> bool {
-        let key = (chain, name.to_owned());
-        if let Some(verdict) = self.names.get(&key) {
+        if let Some(verdict) = self.names.get(&chain).and_then(|names| names.get(name)) {
             return *verdict;
         }
         let verdict =
             self.certificates(chain).first().is_some_and(|leaf| verify_server_name(leaf, name).is_ok());
-        self.names.insert(key, verdict);
+        self.names.entry(chain).or_default().insert(name.to_owned(), verdict);
         verdict
     }
 

@@ -7,12 +7,11 @@ use std::time::Duration;
 use kubecert_core::model::{Cluster, NodeName, Role};
 use kubecert_engine::ports::{Fault, PortError, PortResult, Ports};
 use kubecert_engine::vault::PkiSet;
-use kubecert_pki::Fingerprint;
 use tokio::sync::Notify;
 
 use crate::builder;
 use crate::config::SimConfig;
-use crate::faults::{Faults, Trouble};
+use crate::faults::{Disturbance, Faults, Trouble};
 use crate::monitor::Violation;
 use crate::pods::WorkloadLog;
 use crate::ports::{SimApi, SimAvailability, SimEtcd, SimNodes, SimProbe};
@@ -114,6 +113,23 @@ impl SimCluster {
         self.shared.faults().plan(call, trouble);
     }
 
+    /// Lets something break in the cluster after a delay, and lasts how long.
+    pub fn disturb(&self, after: Duration, disturbance: Disturbance, lasts: Duration) {
+        let mut world = self.shared.enter();
+        world.disturb_after(after, disturbance, lasts);
+        // What is to break at once does so before anybody looks.
+        let now = world.now;
+        world.advance(now);
+    }
+
+    /// Nothing goes wrong any more: what is broken is mended, and what was to break does not.
+    pub fn mend(&self) {
+        self.shared.faults().forget();
+        let mut world = self.shared.enter();
+        world.mend_everything();
+        world.settle();
+    }
+
     /// Waits until a caller was cut off. Whoever drives the caller's future drops it then.
     pub async fn cut_off(&self) {
         self.shared.cut_off.notified().await;
@@ -138,13 +154,30 @@ impl SimCluster {
         diverted.map(|machine| machine.node.name.clone()).collect()
     }
 
-    /// SHA-256 of every file of a node by path; links by their target.
+    /// Whether the API shows a node as Ready at present.
+    pub fn is_ready(&self, node: &NodeName) -> bool {
+        self.shared.enter().node_ready(node)
+    }
+
+    /// The units that are paused at present.
+    pub fn paused(&self) -> Vec<(NodeName, String)> {
+        let world = self.shared.enter();
+        let paused = |machine: &crate::world::Machine| -> Vec<(NodeName, String)> {
+            let stopped = machine.units.iter().filter(|(_, runs)| !**runs);
+            stopped.map(|(unit, _)| (machine.node.name.clone(), unit.clone())).collect()
+        };
+        world.machines.values().flat_map(paused).collect()
+    }
+
+    /// SHA-256, mode and owner of every file of a node by path; of a link, the SHA-256 of what it leads to.
     pub fn files(&self, node: &NodeName) -> BTreeMap<String, String> {
         let world = self.shared.enter();
         let Some(machine) = world.machines.get(node) else { return BTreeMap::new() };
         let digest = |path: &str| {
-            let digest = machine.disk.bytes(path).map(|bytes| Fingerprint::of(bytes).to_string());
-            (path.to_owned(), digest.unwrap_or_default())
+            let entry = machine.disk.entry(path);
+            let access = entry.map(|file| format!("{:o} {}", file.mode, file.owner)).unwrap_or_default();
+            let digest = machine.disk.known(path).map(|(_, digest)| digest.to_string());
+            (path.to_owned(), format!("{} {access}", digest.unwrap_or_default()))
         };
         machine.disk.paths().map(digest).collect()
     }
@@ -153,6 +186,13 @@ impl SimCluster {
     pub fn node_log(&self, node: &NodeName) -> Vec<String> {
         self.shared.enter().machines.get(node).map(|machine| machine.log.clone()).unwrap_or_default()
     }
+}
+
+/// How long the SSH adapter tries to open a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(crate) fn unreachable(what: &str) -> PortError {
+    PortError::new(Fault::Unreachable, what, "the connection timed out")
 }
 
 /// What all ports share.
@@ -216,6 +256,22 @@ impl Shared {
         }
     }
 
+    /// A call to a node over SSH, which fails where the node cannot be reached.
+    pub(crate) async fn call_on<T>(
+        &self,
+        node: &NodeName,
+        what: &str,
+        delay: Duration,
+        act: impl FnOnce(&mut World) -> PortResult<T> + Send,
+    ) -> PortResult<T> {
+        let there = self.enter().reachable(node);
+        let delay = if there { delay } else { CONNECT_TIMEOUT };
+        self.call(what, delay, |world| {
+            if there && world.reachable(node) { act(world) } else { Err(unreachable(what)) }
+        })
+        .await
+    }
+
     /// A call that is not counted, so that how many there are does not depend on how long things take: the
     /// availability probe's.
     pub(crate) async fn call_unplanned<T>(
@@ -230,18 +286,18 @@ impl Shared {
         act(&mut self.enter())
     }
 
-    /// Looks again and again until `ready` gives something, and gives up after `patience`.
+    /// Looks again and again until `ready` gives something or fails, and gives up after `patience`.
     pub(crate) async fn wait_until<T>(
         &self,
         what: &str,
         patience: Duration,
-        mut ready: impl FnMut(&mut World) -> Option<T> + Send,
+        mut ready: impl FnMut(&mut World) -> PortResult<Option<T>> + Send,
     ) -> PortResult<T> {
         /// How often the cluster is looked at while something is waited for.
         const LOOK_AGAIN: Duration = Duration::from_millis(50);
         let mut waited = Duration::ZERO;
         loop {
-            let found = ready(&mut self.enter());
+            let found = ready(&mut self.enter())?;
             if let Some(found) = found {
                 return Ok(found);
             }

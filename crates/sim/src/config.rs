@@ -13,12 +13,21 @@ pub struct SimConfig {
     pub control_planes: usize,
     /// How many agents.
     pub agents: usize,
+    /// The agents' pools, by name and size; one pool with all of them if there is none. Sizes add up to `agents`.
+    pub pools: Vec<(String, usize)>,
+    /// The number in the nodes' names; made of the seed if it is not known.
+    pub cluster_id: Option<String>,
+    /// The public name of the API; made of the cluster's name if it is not known.
+    pub endpoint: Option<String>,
     /// The Kubernetes version, which decides what is reloaded without a restart.
     pub version: KubernetesVersion,
     /// Decides everything that is left to chance but the keys: delays, who takes a lease over, which backend is taken.
     pub seed: u64,
     /// The algorithm of all keys. Real clusters of this layout have RSA 4096, which takes seconds a key to make.
     pub key: KeyAlgorithm,
+    /// How many days from its start its leaves last, the front proxy's apart; `None` means as long as its CA, which is how
+    /// clusters of this layout are deployed.
+    pub leaves_last_days: Option<u32>,
     /// Whether workloads run that call the API every second.
     pub workloads: Workloads,
     /// How fast the cluster's time runs.
@@ -65,9 +74,13 @@ impl SimConfig {
             name: "demo".to_owned(),
             control_planes,
             agents,
+            pools: Vec::new(),
+            cluster_id: None,
+            endpoint: None,
             version: KubernetesVersion { major: 1, minor: 34 },
             seed: 1,
             key: KeyAlgorithm::EcdsaP256,
+            leaves_last_days: None,
             workloads: Workloads::All,
             speed: Speed::Even,
             start: Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH),

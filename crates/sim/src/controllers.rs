@@ -39,12 +39,14 @@ impl World {
         let Some(server) = self.component_calls(node, Component::ControllerManager) else { return };
         let identity = format!("{node}_{pid:08x}");
         let now = self.now;
+        let clock_error = self.clock_error(node);
         let lease = &mut self.objects.lease;
         if lease.holder == identity {
             lease.renewed = now;
         } else if lease.holder.is_empty() || now >= lease.renewed + LEASE {
             lease.holder = identity;
             lease.acquired = now;
+            lease.clock_error = clock_error;
             lease.renewed = now;
             // With --use-service-account-credentials each controller gets a token of its own, which the API server that
             // answers signs.
@@ -52,7 +54,7 @@ impl World {
             if let Some(process) = self.process_mut(node, Component::ControllerManager) {
                 process.controllers = signer;
             }
-            self.dirty = true;
+            self.dirt.plane();
         } else {
             return;
         }
@@ -85,11 +87,11 @@ impl World {
             if secret.roots != roots || secret.signer.is_none() {
                 secret.roots = roots;
                 secret.signer = secret.signer.or(signer);
-                self.dirty = true;
+                self.dirt.plane();
             }
         }
         for namespace in changed {
-            self.dirty = true;
+            self.dirt.plane();
             self.mounts_change(&namespace);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use kubecert_core::model::{Component, NodeName};
 use kubecert_pki::Usage;
 
+use crate::certs::BundleId;
 use crate::lifecycle::Fresh;
 use crate::process::Slot;
 use crate::world::{Event, World};
@@ -69,7 +70,9 @@ impl World {
     /// Whether `from` could open a connection to its peer `to`.
     pub(crate) fn peers_accept(&mut self, from: &NodeName, to: &NodeName, fresh: [Fresh; 2]) -> bool {
         let now = self.moment();
-        let mut get = |node, slot, fresh| self.material(node, Component::Etcd, slot, fresh).certificates;
+        let mut get = |node, slot, fresh| {
+            self.held(node, Component::Etcd, slot, fresh).map_or(BundleId::EMPTY, |held| held.certificates)
+        };
         let [client, roots] = [Slot::Peer, Slot::PeerCa].map(|slot| get(from, slot, fresh[0]));
         let [server, server_roots] = [Slot::Peer, Slot::PeerCa].map(|slot| get(to, slot, fresh[1]));
         self.store.accepts(server, roots, Usage::ServerAuth, now)
@@ -107,9 +110,13 @@ impl World {
         let alive: Vec<NodeName> =
             members.iter().filter(|node| self.listens(node, Component::Etcd)).cloned().collect();
         for from in &alive {
+            self.found(from, Component::Etcd);
             for to in alive.iter().filter(|to| *to != from) {
                 let link = (from.clone(), to.clone());
-                if !self.etcd.links.contains(&link) && self.peers_accept(from, to, [Fresh::Running; 2]) {
+                if !self.etcd.links.contains(&link)
+                    && self.connects(Some(from), to)
+                    && self.peers_accept(from, to, [Fresh::Running; 2])
+                {
                     self.etcd.links.insert(link);
                 }
             }
@@ -134,9 +141,6 @@ impl World {
                 self.etcd.election_at = Some(self.now + self.chance.span_ms(ELECTION_MS.0, ELECTION_MS.1));
             }
             (None, _) => self.etcd.election_at = None,
-        }
-        if self.now.saturating_sub(self.etcd.leaderless_since) >= PATIENCE && self.etcd.leader.is_none() {
-            self.dirty = true;
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use kubecert_pki::Fingerprint;
 use zeroize::Zeroizing;
 
 /// A file or a symbolic link.
@@ -13,13 +15,23 @@ pub(crate) struct File {
     pub(crate) owner: String,
     /// The cluster's age at the last change of the content.
     pub(crate) modified: Duration,
+    /// By how much the node's clock was off then.
+    pub(crate) clock_error: SignedDuration,
 }
 
 /// What a path holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
-    Bytes(Zeroizing<Vec<u8>>),
+    /// Bytes, and their SHA-256, which is asked for again and again.
+    Bytes(Zeroizing<Vec<u8>>, Fingerprint),
     Link(String),
+}
+
+impl Stored {
+    pub(crate) fn bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
+        let digest = Fingerprint::of(&bytes);
+        Self::Bytes(bytes, digest)
+    }
 }
 
 /// All files of a node by absolute path.
@@ -35,7 +47,7 @@ impl Disk {
         // A link to a link to a link is more than any layout has; a loop must end.
         for _ in 0..4 {
             match &file.content {
-                Stored::Bytes(_) => return Some(file),
+                Stored::Bytes(..) => return Some(file),
                 Stored::Link(target) => file = self.files.get(target)?,
             }
         }
@@ -44,8 +56,13 @@ impl Disk {
 
     /// The bytes at a path, with links followed.
     pub(crate) fn bytes(&self, path: &str) -> Option<&[u8]> {
+        self.known(path).map(|(bytes, _)| bytes)
+    }
+
+    /// The bytes at a path and their SHA-256, with links followed.
+    pub(crate) fn known(&self, path: &str) -> Option<(&[u8], Fingerprint)> {
         match &self.follow(path)?.content {
-            Stored::Bytes(bytes) => Some(bytes),
+            Stored::Bytes(bytes, digest) => Some((bytes, *digest)),
             Stored::Link(_) => None,
         }
     }

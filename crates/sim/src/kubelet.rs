@@ -7,8 +7,8 @@ use kubecert_core::model::{Component, NodeName};
 
 use crate::world::{Event, World};
 
-/// How often a kubelet looks whether it is time to report.
-const TICK: Duration = Duration::from_secs(1);
+/// How long until a kubelet tries again whose report did not get through.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// How often it renews its Lease (`nodeLeaseDurationSeconds` 40, a quarter of it).
 const RENEW: Duration = Duration::from_secs(10);
 /// When the controllers give a node up that does not report (`node-monitor-grace-period`).
@@ -23,16 +23,19 @@ impl World {
             return;
         };
         let started = started.started;
-        self.after(TICK, Event::Kubelet { node: node.clone(), pid });
         if self.component_calls(node, Component::Kubelet).is_none() {
+            self.after(TRY_AGAIN, Event::Kubelet { node: node.clone(), pid });
             return;
         }
         let now = self.now;
+        let ready_at = started + READY_AFTER;
+        let next = if now < ready_at { ready_at } else { now + RENEW };
+        self.at(next, Event::Kubelet { node: node.clone(), pid });
+        let clock_error = self.clock_error(node);
         let state = self.objects.nodes.entry(node.clone()).or_default();
-        state.ready = now >= started + READY_AFTER;
-        if now >= state.renewed + RENEW || state.renewed < started {
-            state.renewed = now;
-        }
+        state.ready = now >= ready_at;
+        state.renewed = now;
+        state.clock_error = clock_error;
     }
 
     /// Whether the API shows a node as Ready.
@@ -46,7 +49,11 @@ impl World {
             address: self.machines.get(&name).map(|machine| machine.address),
             operating_system: "linux".to_owned(),
             ready: self.node_ready(&name),
-            renewed: self.objects.nodes.get(&name).map(|state| self.moment_at(state.renewed)),
+            renewed: self
+                .objects
+                .nodes
+                .get(&name)
+                .map(|state| self.moment_at(state.renewed) + state.clock_error),
             name,
         };
         self.node_names().into_iter().map(status).collect()

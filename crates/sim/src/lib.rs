@@ -14,9 +14,11 @@
 //!   `controllers`, `kubelet`, `pods`, `routing` (load balancer, diversions), `monitor` (invariants).
 //! * `builder`, `pki`, `texts`: the cluster at its beginning.
 //! * `ports`: the engine's ports, each call one atomic change of the world, so that a caller may be dropped anywhere.
+//! * `campaign`: seeded runs with random faults, and their judgement.
 //! * `faults`: calls that fail, answers that are lost, callers that are cut off.
 
 mod builder;
+pub mod campaign;
 mod certs;
 mod chance;
 mod cluster;
@@ -40,6 +42,6 @@ mod world;
 
 pub use cluster::{SimCluster, SimError};
 pub use config::{SimConfig, Speed, Workloads};
-pub use faults::Trouble;
+pub use faults::{Disturbance, Trouble};
 pub use monitor::Violation;
 pub use pods::{FailedCall, WorkloadLog};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubecert_core::layout::manifest_file;
+use kubecert_core::layout::{KUBELET_PKI, manifest_file};
 use kubecert_core::model::{Component, NodeName};
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use zeroize::Zeroizing;
@@ -10,10 +10,9 @@ use zeroize::Zeroizing;
 use crate::certs::{BundleId, Material};
 use crate::files::{File, Stored};
 use crate::process::{
-    Loading, Process, Slot, Source, WATCH_DELAY, components, definition_file, is_static_pod, load, load_all,
-    sources,
+    Loading, Process, Slot, Source, WATCH_DELAY, definition_file, is_static_pod, load, load_all, sources,
 };
-use crate::world::{DivertedTo, Event, World};
+use crate::world::{DivertedTo, Event, FromDisk, World};
 
 /// From the end of a static pod's process to the start of the next: kubelet sees the container end and runs another one
 /// (0.4 to 0.9 s measured).
@@ -25,7 +24,7 @@ const UNIT_RESTART: Duration = Duration::from_millis(100);
 /// Kubelet's and systemd's back-off for a process that cannot start.
 const CRASH_BACK_OFF: Duration = Duration::from_secs(5);
 /// How long a machine takes to boot, much shortened.
-const BOOT: Duration = Duration::from_secs(12);
+pub(crate) const BOOT: Duration = Duration::from_secs(12);
 /// How often `health-monitor.sh` of AKS engine looks.
 pub(crate) const HEALTH_CHECK_PERIOD: Duration = Duration::from_secs(10);
 
@@ -63,11 +62,11 @@ impl World {
         let (mode, owner) = access
             .or_else(|| there.map(|file| (file.mode, file.owner.clone())))
             .unwrap_or_else(|| (0o644, "root:root".to_owned()));
-        let modified = match there {
-            Some(file) if unchanged => file.modified,
-            _ => now,
+        let (modified, clock_error) = match there {
+            Some(file) if unchanged => (file.modified, file.clock_error),
+            _ => (now, machine.clock_error()),
         };
-        machine.disk.put(path, File { content, mode, owner, modified });
+        machine.disk.put(path, File { content, mode, owner, modified, clock_error });
         if !unchanged {
             self.changed(node, path);
         }
@@ -99,10 +98,12 @@ impl World {
 
     /// Tells everybody on the node who looks at that file.
     fn changed(&mut self, node: &NodeName, path: &str) {
-        self.dirty = true;
+        self.dirt.node(node);
         let mut due = Vec::new();
         let Some(machine) = self.machines.get_mut(node) else { return };
-        machine.from_disk.clear();
+        // Behind a link that changed may be anything.
+        let link = path.starts_with(KUBELET_PKI);
+        machine.from_disk.retain(|_, from| !link && !from.paths.iter().any(|known| known == path));
         for (component, process) in &machine.processes {
             for source in process.sources.iter().filter(|source| source.files.iter().any(|file| file == path))
             {
@@ -136,7 +137,7 @@ impl World {
         match load(source, &machine.disk, &mut self.store) {
             Ok(material) => {
                 if process.memory.insert(slot, material.clone()) != Some(material) {
-                    self.dirty = true;
+                    self.dirt.node(node);
                     if component == Component::ApiServer
                         && matches!(slot, Slot::ClientCa | Slot::RequestHeaderCa)
                     {
@@ -153,56 +154,63 @@ impl World {
     }
 
     /// What a process holds, or would hold after a restart at this instant.
-    pub(crate) fn material(
+    pub(crate) fn held(
         &mut self,
         node: &NodeName,
         component: Component,
         slot: Slot,
         fresh: Fresh,
-    ) -> Material {
-        let Some(machine) = self.machines.get_mut(node) else { return Material::empty() };
-        let Some(process) = machine.processes.get(&component) else { return Material::empty() };
+    ) -> Option<&Material> {
+        let machine = self.machines.get_mut(node)?;
+        let process = machine.processes.get(&component)?;
         if fresh == Fresh::Running
             && let Some(held) = process.memory.get(&slot)
         {
-            return held.clone();
+            return Some(held);
         }
         let disk = &machine.disk;
         let store = &mut self.store;
         let version = self.version;
         let found = machine.from_disk.entry((component, fresh)).or_insert_with(|| {
-            let definition = disk.text(&definition_file(component)).unwrap_or_default();
+            let definition_path = definition_file(component);
             let wanted = match fresh {
-                Fresh::Restarted => sources(component, definition, version, disk),
+                Fresh::Restarted => {
+                    let definition = disk.text(&definition_path).unwrap_or_default();
+                    sources(component, definition, version, disk)
+                }
                 Fresh::Running => {
                     let read_again = |source: &&Source| source.loading == Loading::PerHandshake;
                     process.sources.iter().filter(read_again).cloned().collect()
                 }
             };
+            let mut paths: Vec<String> =
+                wanted.iter().flat_map(|source| source.files.iter().cloned()).collect();
+            paths.push(definition_path);
             let loaded =
                 wanted.iter().filter_map(|source| Some((source.slot, load(source, disk, store).ok()?)));
-            loaded.collect()
+            FromDisk { loaded: loaded.collect(), paths }
         });
-        found.get(&slot).cloned().unwrap_or_else(Material::empty)
+        found.loaded.get(&slot)
     }
 
     /// The certificates of a slot of a running process.
     pub(crate) fn loaded(&mut self, node: &NodeName, component: Component, slot: Slot) -> BundleId {
-        self.material(node, component, slot, Fresh::Running).certificates
+        self.held(node, component, slot, Fresh::Running).map_or(BundleId::EMPTY, |held| held.certificates)
     }
 
     pub(crate) fn start_if_wanted(&mut self, node: &NodeName, component: Component, epoch: u64) {
         let Some(machine) = self.machines.get(node) else { return };
         let wanted = machine.epochs.get(&component).copied().unwrap_or_default() == epoch;
+        let held = machine.ailments.holds(component);
         let supervised = !is_static_pod(component) || machine.processes.contains_key(&Component::Kubelet);
-        if wanted && supervised && !machine.processes.contains_key(&component) {
+        if wanted && supervised && !held && !machine.processes.contains_key(&component) {
             self.start_process(node, component);
         }
     }
 
     /// Starts a component with what is on disk now; if that is unusable, tries again later.
     fn start_process(&mut self, node: &NodeName, component: Component) {
-        self.dirty = true;
+        self.dirt.node(node);
         let version = self.version;
         let now = self.now;
         let Some(machine) = self.machines.get_mut(node) else { return };
@@ -225,9 +233,10 @@ impl World {
         let process =
             Process { pid, started: now, definition, sources, memory, first_client_ca, controllers: None };
         machine.processes.insert(component, process);
-        machine.from_disk.clear();
+        machine.from_disk.retain(|(of, _), _| *of != component);
         let node = node.clone();
         let warm_up = Self::warm_up(component);
+        self.may_crash(&node, component, pid);
         match component {
             Component::ApiServer => self.after(warm_up + Duration::from_secs(1), Event::Extension { node }),
             Component::ControllerManager => self.after(warm_up, Event::ControllerManager { node, pid }),
@@ -246,8 +255,9 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return };
         *machine.epochs.entry(component).or_default() += 1;
         if machine.processes.remove(&component).is_some() {
-            machine.from_disk.clear();
-            self.dirty = true;
+            machine.ended.insert(component, self.now);
+            machine.from_disk.retain(|(of, _), _| *of != component);
+            self.dirt.node(node);
             if component == Component::Etcd {
                 self.etcd.forget(node);
             }
@@ -261,7 +271,7 @@ impl World {
         self.start_after(node, component, delay);
     }
 
-    fn start_after(&mut self, node: &NodeName, component: Component, delay: Duration) {
+    pub(crate) fn start_after(&mut self, node: &NodeName, component: Component, delay: Duration) {
         let Some(machine) = self.machines.get(node) else { return };
         let epoch = machine.epochs.get(&component).copied().unwrap_or_default();
         self.after(delay, Event::Start { node: node.clone(), component, epoch });
@@ -283,29 +293,11 @@ impl World {
         }
     }
 
-    /// Switches a machine off and on: diversions and memory are gone, files stay.
-    pub(crate) fn reboot(&mut self, node: &NodeName) {
-        let Some(machine) = self.machines.get_mut(node) else { return };
-        let role = machine.node.role;
-        machine.diversion = None;
-        machine.timers += 1;
-        for running in machine.units.values_mut() {
-            *running = true;
-        }
-        for component in components(role) {
-            self.stop_process(node, *component);
-            let later = if is_static_pod(*component) { STATIC_POD_RESTART * 2 } else { Duration::ZERO };
-            self.start_after(node, *component, BOOT + later);
-        }
-        self.node_rebooted(node, BOOT);
-    }
-
     pub(crate) fn divert(&mut self, node: &NodeName, to: &NodeName, expires: Duration) {
         let Some(machine) = self.machines.get_mut(node) else { return };
         machine.timers += 1;
         let timer = machine.timers;
         machine.diversion = Some(DivertedTo { node: to.clone(), timer });
-        self.dirty = true;
         self.after(expires, Event::DiversionEnds { node: node.clone(), timer });
     }
 
@@ -313,7 +305,6 @@ impl World {
         let Some(machine) = self.machines.get_mut(node) else { return };
         if machine.diversion.as_ref().is_some_and(|diversion| diversion.timer == timer) {
             machine.diversion = None;
-            self.dirty = true;
         }
     }
 
@@ -358,7 +349,7 @@ pub(crate) enum Fresh {
 
 /// The bytes of a file.
 pub(crate) fn bytes(content: impl Into<Vec<u8>>) -> Stored {
-    Stored::Bytes(Zeroizing::new(content.into()))
+    Stored::bytes(Zeroizing::new(content.into()))
 }
 
 pub(crate) fn unknown(node: &NodeName) -> PortError {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubecert_core::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
 use kubecert_core::model::NodeName;
 use kubecert_pki::Fingerprint;
@@ -28,8 +29,19 @@ pub(crate) struct Objects {
     pub(crate) last_number: u32,
     pub(crate) lease: LeaseState,
     pub(crate) nodes: BTreeMap<NodeName, NodeState>,
+    /// What objects were before a run changed them, as a run's backup would hold it.
+    pub(crate) remembered: Vec<Remembered>,
     /// Whether the availability probe's object is there, and what was written to it last.
     pub(crate) availability: Option<u64>,
+}
+
+/// What an object was, as far as a run changes it.
+#[derive(Clone, Debug)]
+pub(crate) enum Remembered {
+    TlsSecret(TlsSecretState),
+    Token(Option<Fingerprint>),
+    CaBundle(BundleId),
+    Stamp(Option<String>),
 }
 
 /// The two entries of `extension-apiserver-authentication`.
@@ -62,6 +74,8 @@ pub(crate) struct TlsSecretState {
 pub(crate) struct WorkloadState {
     pub(crate) generation: u64,
     pub(crate) stamp: Option<String>,
+    /// The seats with which a rollout begins, as many as may be under way at once.
+    pub(crate) first: Vec<u32>,
 }
 
 /// A pod that nobody controls.
@@ -76,6 +90,8 @@ pub(crate) struct LeaseState {
     pub(crate) holder: String,
     pub(crate) acquired: Duration,
     pub(crate) renewed: Duration,
+    /// By how much its holder's clock is off.
+    pub(crate) clock_error: SignedDuration,
 }
 
 /// A node as the API knows it.
@@ -83,4 +99,6 @@ pub(crate) struct LeaseState {
 pub(crate) struct NodeState {
     pub(crate) ready: bool,
     pub(crate) renewed: Duration,
+    /// By how much the node's clock was off then.
+    pub(crate) clock_error: SignedDuration,
 }

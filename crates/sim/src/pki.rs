@@ -44,6 +44,8 @@ pub(crate) struct FreshPki {
 struct Maker {
     born: Timestamp,
     algorithm: KeyAlgorithm,
+    /// How long leaves last from then.
+    leaf: SignedDuration,
 }
 
 impl FreshPki {
@@ -52,15 +54,18 @@ impl FreshPki {
         names: &[String],
         now: Timestamp,
         algorithm: KeyAlgorithm,
+        leaves_last_days: Option<u32>,
         aggregated: &[String],
     ) -> Result<Self, SimError> {
-        let maker = Maker { born: now.checked_sub(AGE).unwrap_or(now), algorithm };
+        let from_now = |days: u32| SignedDuration::from_hours(i64::from(days) * 24);
+        let leaf = leaves_last_days.map_or(LIFETIME, |days| AGE.saturating_add(from_now(days)));
+        let maker = Maker { born: now.checked_sub(AGE).unwrap_or(now), algorithm, leaf };
         let ca = maker.authority("ca")?;
         let mut described = PkiSet::default();
         let addresses = addresses(planes);
         let both = [ExtendedKeyUsage::ServerAuth, ExtendedKeyUsage::ClientAuth];
         let mut add = |id: LeafId, shape: Template| -> Result<(), SimError> {
-            let pair = maker.leaf(&shape, &ca, LIFETIME)?;
+            let pair = maker.leaf(&shape, &ca, leaf)?;
             described.leaves.insert(id.clone(), pair.certificate);
             described.leaf_keys.insert(id, pair.key);
             Ok(())
@@ -93,7 +98,7 @@ impl FreshPki {
             .sans(aggregated.iter().map(|name| SubjectAltName::Dns(name.clone())))
             .build()
             .map_err(SimError::pki)?;
-        let aggregated = maker.leaf(&shape, &ca, LIFETIME)?;
+        let aggregated = maker.leaf(&shape, &ca, leaf)?;
         Ok(Self {
             described,
             front_proxy_ca: proxy_ca.certificate().clone(),
@@ -109,7 +114,7 @@ impl FreshPki {
         let subject = DistinguishedName::common_name(node.as_str()).map_err(SimError::pki)?;
         let shape =
             Template::builder(subject).certificate_authority().key_usage([KeyUsage::KeyCertSign]).build();
-        self.maker.self_signed(&shape.map_err(SimError::pki)?)
+        self.maker.self_signed(&shape.map_err(SimError::pki)?, self.maker.leaf)
     }
 
     /// A kubelet's client certificate, as the controller manager signed it.
@@ -118,7 +123,7 @@ impl FreshPki {
         self.maker.leaf(
             &shape,
             &self.ca,
-            KUBELET_LIFETIME.saturating_add(SignedDuration::from_hours(365 * 24)),
+            KUBELET_LIFETIME.saturating_add(SignedDuration::from_hours(365 * 24)).min(self.maker.leaf),
         )
     }
 }
@@ -126,13 +131,13 @@ impl FreshPki {
 impl Maker {
     fn authority(&self, name: &str) -> Result<Issuer, SimError> {
         let shape = Template::ca(DistinguishedName::common_name(name).map_err(SimError::pki)?);
-        let pair = self.self_signed(&shape.map_err(SimError::pki)?)?;
+        let pair = self.self_signed(&shape.map_err(SimError::pki)?, LIFETIME)?;
         Issuer::new(pair.certificate, pair.key).map_err(SimError::pki)
     }
 
-    fn self_signed(&self, shape: &Template) -> Result<Pair, SimError> {
+    fn self_signed(&self, shape: &Template, lifetime: SignedDuration) -> Result<Pair, SimError> {
         let key = PrivateKey::generate(self.algorithm).map_err(SimError::pki)?;
-        let validity = Validity::back_dated(self.born, LIFETIME).map_err(SimError::pki)?;
+        let validity = Validity::back_dated(self.born, lifetime).map_err(SimError::pki)?;
         let serial = Serial::random().map_err(SimError::pki)?;
         let certificate = self_signed_ca(shape, &key, validity, &serial).map_err(SimError::pki)?;
         Ok(Pair { certificate, key })

@@ -17,6 +17,8 @@ use crate::world::{Event, World};
 
 /// How often a pod calls.
 const CALL_PERIOD: Duration = Duration::from_secs(1);
+/// How many pods call within [`CALL_PERIOD`] at most; where there are more, each calls less often.
+const CALLS_A_PERIOD: usize = 60;
 /// From a pod's creation until it is Ready, its image being there.
 const POD_START: Duration = Duration::from_millis(1800);
 /// From a pod's deletion to the creation of its successor, where one must go before the other comes.
@@ -102,6 +104,13 @@ pub struct FailedCall {
     pub why: String,
 }
 
+impl FailedCall {
+    /// Whether one side did not trust the other, rather than not reach it.
+    pub fn is_trust(&self) -> bool {
+        [CallError::ServerNotTrusted, CallError::Unauthorized].iter().any(|error| error.as_str() == self.why)
+    }
+}
+
 impl World {
     pub(crate) fn add_seat(&mut self, seat: Seat) -> u32 {
         self.objects.last_number += 1;
@@ -152,7 +161,7 @@ impl World {
         self.objects.pods.insert(number, pod);
         let jitter = self.chance.span_ms(0, 900);
         self.after(POD_START + jitter, Event::Call { pod: number });
-        self.dirty = true;
+        self.dirt.pod(number);
         Some(number)
     }
 
@@ -165,8 +174,8 @@ impl World {
     }
 
     fn parse_file(&mut self, node: &NodeName, path: &str) -> BundleId {
-        let bytes = self.machines.get(node).and_then(|machine| machine.disk.bytes(path));
-        bytes.map_or(BundleId::EMPTY, |bytes| self.store.parse(bytes).certificates)
+        let known = self.machines.get(node).and_then(|machine| machine.disk.known(path));
+        known.map_or(BundleId::EMPTY, |(bytes, digest)| self.store.parse(bytes, digest).certificates)
     }
 
     /// The pair that an aggregated API server serves with.
@@ -201,7 +210,7 @@ impl World {
         let client = self.node_client(&node);
         if let Some(pod) = self.objects.pods.get_mut(&number) {
             pod.client = Some(client);
-            self.dirty = true;
+            self.dirt.pod(number);
         }
     }
 
@@ -217,16 +226,17 @@ impl World {
         if let Some(pair) = serving {
             pod.serving = pair.certificates;
         }
-        self.dirty = true;
+        self.dirt.pod(number);
     }
 
     /// Aggregated API servers see `extension-apiserver-authentication`.
     pub(crate) fn sync_informers(&mut self) {
         let Some(extension) = self.objects.extension else { return };
-        for pod in self.objects.pods.values_mut().filter(|pod| pod.job == Job::Aggregated) {
+        for (number, pod) in self.objects.pods.iter_mut().filter(|(_, pod)| pod.job == Job::Aggregated) {
             pod.request_header_ca = extension.request_header_ca;
+            self.dirt.pod(*number);
         }
-        self.dirty = true;
+        self.dirt.plane();
     }
 
     /// The machine was switched off: its pods start again when it is back.
@@ -252,7 +262,8 @@ impl World {
     /// A pod's two calls: with the roots of its start and with those that are mounted now.
     pub(crate) fn pod_calls(&mut self, number: u32) {
         let Some(pod) = self.objects.pods.get(&number).cloned() else { return };
-        self.after(CALL_PERIOD, Event::Call { pod: number });
+        let turns = self.objects.pods.len().div_ceil(CALLS_A_PERIOD).max(1);
+        self.after(CALL_PERIOD * u32::try_from(turns).unwrap_or(1), Event::Call { pod: number });
         for (series, roots) in [("fresh", pod.mounted), ("cached", pod.cached)] {
             // kube-proxy never reads its roots again.
             if pod.job == Job::Proxy && series == "fresh" {
@@ -262,7 +273,7 @@ impl World {
             let caller = Caller { roots, name: None, certificate: pod.client, token: pod.token };
             let server = match pod.job {
                 Job::Proxy => self.api_for_node(&pod.node),
-                Job::Caller | Job::Aggregated => self.through_service(),
+                Job::Caller | Job::Aggregated => self.through_service(&pod.node),
             };
             let outcome =
                 server.ok_or(CallError::ConnectionRefused).and_then(|server| self.call(&server, caller));
@@ -280,10 +291,10 @@ impl World {
     }
 
     /// The Service `kubernetes`: any control plane, by chance.
-    fn through_service(&mut self) -> Option<NodeName> {
+    fn through_service(&mut self, from: &NodeName) -> Option<NodeName> {
         let masters = self.masters();
         let pick = usize::try_from(self.chance.next() % 64).unwrap_or_default() % masters.len().max(1);
-        masters.get(pick).map(|node| self.route(node))
+        masters.get(pick).and_then(|node| self.reached(Some(from), node))
     }
 
     /// Starts a rollout, unless it was started with that stamp already.
@@ -293,10 +304,23 @@ impl World {
             return;
         }
         state.stamp = Some(stamp.to_owned());
+        self.replace_all(workload);
+    }
+
+    /// Gives a workload's template the stamp that it had, which is a rollout, too, if it changes anything.
+    pub(crate) fn set_stamp(&mut self, workload: &WorkloadRef, stamp: Option<String>) {
+        let Some(state) = self.objects.workloads.get_mut(workload) else { return };
+        if state.stamp != stamp {
+            state.stamp = stamp;
+            self.replace_all(workload);
+        }
+    }
+
+    /// All pods of a workload are to be replaced, in its way.
+    pub(crate) fn replace_all(&mut self, workload: &WorkloadRef) {
+        let Some(state) = self.objects.workloads.get_mut(workload) else { return };
         state.generation += 1;
-        let first = self.objects.seats.iter().find(|(_, seat)| seat.workload.as_ref() == Some(workload));
-        if let Some((seat, _)) = first {
-            let seat = *seat;
+        for seat in state.first.clone() {
             self.after(CONTROLLER_DELAY, Event::Replace { seat });
         }
     }
@@ -325,7 +349,7 @@ impl World {
             if let Some(seat) = self.objects.seats.get_mut(&number) {
                 seat.pod = None;
             }
-            self.dirty = true;
+            self.dirt.plane();
             self.after(POD_END, Event::Replace { seat: number });
             return;
         }
@@ -353,7 +377,7 @@ impl World {
         if let Some(old) = old {
             self.objects.pods.remove(&old);
         }
-        self.dirty = true;
+        self.dirt.plane();
         if let Some(next) = next {
             self.after(CONTROLLER_DELAY, Event::Replace { seat: next });
         }

@@ -8,7 +8,7 @@ use kubecert_core::manifest::flag_values;
 use kubecert_core::model::{Component, KubernetesVersion, Role};
 use kubecert_pki::Fingerprint;
 
-use crate::certs::{Material, Store};
+use crate::certs::{BundleId, Material, Store};
 use crate::files::Disk;
 
 /// What a process uses some material for.
@@ -227,16 +227,20 @@ pub(crate) fn sources(
 /// Reads a source from disk.
 pub(crate) fn load(source: &Source, disk: &Disk, store: &mut Store) -> Result<Material, LoadError> {
     let mut loaded = Material::empty();
-    let mut certificates = Vec::new();
+    let mut parts = Vec::with_capacity(source.files.len());
     for path in &source.files {
-        let bytes = disk.bytes(path).ok_or_else(|| LoadError(format!("{path} is not there")))?;
-        let part = store.parse(bytes);
-        certificates.extend(store.certificates(part.certificates).iter().map(|found| (**found).clone()));
-        if source.shape == Shape::Keys && part.keys.is_empty() && certificates.is_empty() {
+        let (bytes, digest) = disk.known(path).ok_or_else(|| LoadError(format!("{path} is not there")))?;
+        let part = store.parse(bytes, digest);
+        if part.certificates != BundleId::EMPTY {
+            parts.push(part.certificates);
+        }
+        if source.shape == Shape::Keys && part.keys.is_empty() && parts.is_empty() {
             return Err(LoadError(format!("{path} holds no key")));
         }
         loaded.keys.extend(part.keys);
     }
+    let joined = store.join(&parts);
+    let certificates = store.certificates(joined);
     if source.shape == Shape::Keys {
         loaded.keys.extend(certificates.iter().map(|found| Fingerprint::of(found.public_key().spki_der())));
         return Ok(loaded);
@@ -251,7 +255,7 @@ pub(crate) fn load(source: &Source, disk: &Disk, store: &mut Store) -> Result<Ma
             certificates.len()
         )));
     }
-    loaded.certificates = store.bundle(certificates);
+    loaded.certificates = joined;
     if matches!(source.shape, Shape::Pair | Shape::Signer)
         && !loaded.keys.first().is_some_and(|key| store.fits(loaded.certificates, *key))
     {

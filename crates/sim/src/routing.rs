@@ -21,11 +21,13 @@ const HOOKS: Duration = Duration::from_millis(800);
 pub(crate) struct LoadBalancer {
     backends: Vec<(NodeName, u32)>,
     turn: usize,
+    /// How many disturbances keep it away.
+    pub(crate) gone: u32,
 }
 
 impl LoadBalancer {
     pub(crate) fn new(members: &[NodeName]) -> Self {
-        Self { backends: members.iter().map(|node| (node.clone(), 0)).collect(), turn: 0 }
+        Self { backends: members.iter().map(|node| (node.clone(), 0)).collect(), turn: 0, gone: 0 }
     }
 
     /// The backend of the next connection; all of them if none passes its check, as Azure does.
@@ -87,15 +89,22 @@ impl World {
     }
 
     /// The API server that a connection through the public endpoint reaches.
-    pub(crate) fn through_balancer(&mut self) -> Option<NodeName> {
+    pub(crate) fn through_balancer(&mut self, from: Option<&NodeName>) -> Option<NodeName> {
         let backend = self.balancer.next()?;
-        Some(self.route(&backend))
+        self.reached(from, &backend).filter(|_| self.balancer.gone == 0)
+    }
+
+    /// The API server that a connection to a node's port reaches, if it comes about.
+    pub(crate) fn reached(&self, from: Option<&NodeName>, node: &NodeName) -> Option<NodeName> {
+        let server = self.route(node);
+        // What is diverted on a node has reached that node first.
+        (self.connects(from, node) && self.connects(Some(node), &server)).then_some(server)
     }
 
     /// The API server that a process on that node reaches: its own on a control plane, any through the load balancer
     /// elsewhere.
     pub(crate) fn api_for_node(&mut self, node: &NodeName) -> Option<NodeName> {
-        if self.is_master(node) { Some(self.route(node)) } else { self.through_balancer() }
+        if self.is_master(node) { self.reached(Some(node), node) } else { self.through_balancer(Some(node)) }
     }
 
     /// Whether an API server would answer `/readyz` with ok.
@@ -150,8 +159,8 @@ impl World {
         self.after(BALANCER_PERIOD, Event::LoadBalancer);
         let backends: Vec<NodeName> = self.balancer.backends.iter().map(|(node, _)| node.clone()).collect();
         for (position, node) in backends.iter().enumerate() {
-            let server = self.route(node);
-            let passes = self.listens(&server, Component::ApiServer);
+            let server = self.reached(None, node);
+            let passes = server.is_some_and(|server| self.listens(&server, Component::ApiServer));
             if let Some((_, falls)) = self.balancer.backends.get_mut(position) {
                 *falls = if passes { 0 } else { falls.saturating_add(1) };
             }

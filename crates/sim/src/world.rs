@@ -4,7 +4,7 @@
 //! ([`World::advance`]), each event at its own moment and in order. So a run of a simulation is a function of the seed
 //! and of what is done to it when, and dropping the engine's future in the middle leaves nothing behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -13,9 +13,10 @@ use kubecert_core::model::{Cluster, Component, KubernetesVersion, Node, NodeName
 use crate::certs::{Material, Store};
 use crate::chance::Chance;
 use crate::etcd::EtcdCluster;
+use crate::faults::{Ailments, Disturbance};
 use crate::files::{Disk, File};
 use crate::lifecycle::Fresh;
-use crate::monitor::Violation;
+use crate::monitor::{Dirt, Monitor, Violation};
 use crate::objects::Objects;
 use crate::pods::WorkloadLog;
 use crate::process::{Process, Slot};
@@ -30,7 +31,7 @@ pub(crate) struct Machine {
     pub(crate) disk: Disk,
     /// What components would load if they restarted now, and what processes read at each handshake: looked up often,
     /// and forgotten whenever a file or a process changes.
-    pub(crate) from_disk: BTreeMap<(Component, Fresh), BTreeMap<Slot, Material>>,
+    pub(crate) from_disk: BTreeMap<(Component, Fresh), FromDisk>,
     pub(crate) processes: BTreeMap<Component, Process>,
     /// Counts stops of a component, so that a start that was due before the last stop is void.
     pub(crate) epochs: BTreeMap<Component, u64>,
@@ -46,6 +47,17 @@ pub(crate) struct Machine {
     /// What kubecert did here, as the node's own log would have it.
     pub(crate) log: Vec<String>,
     pub(crate) last_pid: u32,
+    /// When a component's process last ended.
+    pub(crate) ended: BTreeMap<Component, Duration>,
+    /// What is the matter with it.
+    pub(crate) ailments: Ailments,
+}
+
+/// What a component would load, and the files that this depends on.
+#[derive(Clone, Debug)]
+pub(crate) struct FromDisk {
+    pub(crate) loaded: BTreeMap<Slot, Material>,
+    pub(crate) paths: Vec<String>,
 }
 
 /// Where new connections to an API server go instead.
@@ -92,6 +104,14 @@ pub(crate) enum Event {
     Replace { seat: u32 },
     /// A pod's predecessor goes.
     Succeed { pod: u32 },
+    /// Something breaks, for a while.
+    Breaks { disturbance: Disturbance, lasts: Duration },
+    /// What broke is whole again.
+    Mends { disturbance: Disturbance },
+    /// An API server ends with an error.
+    Crashes { node: NodeName, pid: u32 },
+    /// A machine that was switched off answers again.
+    Booted { node: NodeName },
 }
 
 /// The cluster.
@@ -109,10 +129,12 @@ pub(crate) struct World {
     pub(crate) balancer: LoadBalancer,
     pub(crate) log: WorkloadLog,
     pub(crate) violations: Vec<Violation>,
-    /// What is violated at present, so that each violation is recorded once, when it begins.
-    pub(crate) violated: BTreeSet<String>,
-    /// Whether anything has changed since the monitor last looked.
-    pub(crate) dirty: bool,
+    /// What the monitor knows of the world as it was when it last looked.
+    pub(crate) monitor: Monitor,
+    /// What has changed since then.
+    pub(crate) dirt: Dirt,
+    /// What is broken at present.
+    pub(crate) broken: Vec<Disturbance>,
     queue: BTreeMap<(Duration, u64), Event>,
     sequence: u64,
 }
@@ -132,8 +154,9 @@ impl World {
             balancer: LoadBalancer::new(&members),
             log: WorkloadLog::default(),
             violations: Vec::new(),
-            violated: BTreeSet::new(),
-            dirty: false,
+            monitor: Monitor::default(),
+            dirt: Dirt::default(),
+            broken: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,
             cluster,
@@ -179,6 +202,11 @@ impl World {
         self.queue.insert((when.max(self.now), self.sequence), event);
     }
 
+    /// Takes events back that were to come.
+    pub(crate) fn forget_events(&mut self, which: impl Fn(&Event) -> bool) {
+        self.queue.retain(|_, event| !which(event));
+    }
+
     /// Lets everything happen that is due until the cluster has that age.
     pub(crate) fn advance(&mut self, age: Duration) {
         while let Some(entry) = self.queue.first_entry() {
@@ -195,7 +223,7 @@ impl World {
 
     /// Looks whether the last change broke anything.
     pub(crate) fn settle(&mut self) {
-        if std::mem::take(&mut self.dirty) {
+        if self.dirt.is_any() {
             self.watch();
         }
     }
@@ -219,6 +247,10 @@ impl World {
             Event::PodClient { pod } => self.reload_pod_client(pod),
             Event::Replace { seat } => self.replace_pod(seat),
             Event::Succeed { pod } => self.succeed(pod),
+            Event::Breaks { disturbance, lasts } => self.breaks(disturbance, lasts),
+            Event::Mends { disturbance } => self.mends(&disturbance),
+            Event::Crashes { node, pid } => self.crashes(&node, pid),
+            Event::Booted { node } => self.booted(&node),
         }
     }
 }

@@ -85,3 +85,57 @@ fn variables(spec: &Spec) -> Vec<(&'static str, String)> {
 fn pass_on(mut command: Command) -> Result<ExitCode> {
     Ok(exit_code(command.stdin(Stdio::inherit()).status()?))
 }
+
+/// A command on the operator's side of the lab `name`, with what `lab env` prints in its environment. Its process is the
+/// program's own: whoever kills it kills the program.
+pub(crate) fn operator(name: &str, words: &[&str]) -> Result<Command> {
+    let spec = Spec::load(name)?;
+    let mut command = network::inside(&spec.switch(), words);
+    command.envs(variables(&spec));
+    Ok(command)
+}
+
+/// A command on a node of the lab `name`, as root.
+pub(crate) fn on_node(name: &str, short: &str, words: &[&str]) -> Result<Command> {
+    let spec = Spec::load(name)?;
+    node::enter(&spec, spec.node(short)?, words)
+}
+
+/// The process id of a node's first process, as the host sees it; `None` while it is off.
+pub(crate) fn leader(name: &str, short: &str) -> Result<Option<u32>> {
+    let spec = Spec::load(name)?;
+    Ok(node::leader(&spec, spec.node(short)?))
+}
+
+/// A command in the network of the switch between all nodes: the end of a node's cable there is called `v` and its short
+/// name.
+pub(crate) fn on_switch(name: &str, words: &[&str]) -> Result<Command> {
+    Ok(network::inside(&Spec::load(name)?.switch(), words))
+}
+
+/// A command in a node's network, which outlives the node's machine.
+pub(crate) fn on_cable(name: &str, short: &str, words: &[&str]) -> Result<Command> {
+    let spec = Spec::load(name)?;
+    Ok(network::inside(&spec.netns(spec.node(short)?), words))
+}
+
+/// The name under which the operator finds the API.
+pub(crate) fn public_name(name: &str) -> Result<String> {
+    Ok(Spec::load(name)?.fqdn)
+}
+
+/// Where the operator keeps `apimodel.json` and the PKI.
+pub(crate) fn operator_directory(name: &str) -> Result<std::path::PathBuf> {
+    Ok(Spec::load(name)?.output())
+}
+
+/// The short name, the full name and the root directory of each node that Kubernetes knows.
+pub(crate) fn members(name: &str) -> Result<Vec<(String, String, std::path::PathBuf)>> {
+    let spec = Spec::load(name)?;
+    Ok(spec.members().map(|node| (node.short.clone(), node.name.clone(), spec.root(node))).collect())
+}
+
+/// Copies what a rotation may change to `to`, for `lab state --before`.
+pub(crate) fn take_snapshot(name: &str, to: &std::path::Path) -> Result<()> {
+    super::snapshot::take(&Spec::load(name)?, to)
+}

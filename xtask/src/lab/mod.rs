@@ -33,6 +33,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cache::install_packages as setup;
+pub(crate) use enter::{
+    leader, members, on_cable, on_node, on_switch, operator, operator_directory, public_name, take_snapshot,
+};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

@@ -4,7 +4,9 @@ use std::env;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kubecert_core::intent::{Strategy, Why};
+use kubecert_core::intent::{Scope, Strategy, Why};
+use kubecert_core::model::NodeName;
+use kubecert_engine::run::Decisions;
 
 use crate::errors::{CliError, Kind};
 
@@ -96,6 +98,33 @@ pub(crate) struct SshArgs {
     pub(crate) known_hosts: Option<PathBuf>,
 }
 
+/// What the operator decides beyond the plan.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Decisions")]
+pub(crate) struct DecisionArgs {
+    /// Stop before the old CA is dropped, for as long as you like; both CAs are trusted meanwhile, and `kubecert resume`
+    /// goes on
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Drop the old CA although this still needs it: a name as the run shows it, for example "pod default/tool"
+    #[arg(long, value_name = "NAME", action = clap::ArgAction::Append)]
+    pub(crate) drop_anyway: Vec<String>,
+    /// Leave an agent that cannot be reached as it is; `kubecert resume --node NODE` brings it up to date later
+    #[arg(long, value_name = "NODE", action = clap::ArgAction::Append)]
+    pub(crate) leave_behind: Vec<String>,
+}
+
+impl DecisionArgs {
+    /// The same for the engine.
+    pub(crate) fn decisions(&self) -> Decisions {
+        Decisions {
+            hold: self.hold,
+            drop_anyway: self.drop_anyway.clone(),
+            leave_behind: self.leave_behind.iter().map(|node| NodeName::from(node.as_str())).collect(),
+        }
+    }
+}
+
 /// Why and how to rotate.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Rotation")]
@@ -106,6 +135,12 @@ pub(crate) struct HowArgs {
     /// How to replace the CA; without it, the best way that is possible
     #[arg(long, value_enum, value_name = "STRATEGY")]
     pub(crate) strategy: Option<StrategyArg>,
+    /// The trust domains to which it is limited
+    #[arg(long, value_enum, default_value_t = ScopeArg::All, value_name = "SCOPE")]
+    pub(crate) scope: ScopeArg,
+    /// With renew, certificates that end within so many days are due
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub(crate) renew_within: u32,
 }
 
 impl HowArgs {
@@ -113,7 +148,19 @@ impl HowArgs {
     pub(crate) const fn why(&self) -> Why {
         match self.why {
             WhyArg::Renew => Why::Renew,
+            WhyArg::ExtendCa => Why::ExtendCa,
             WhyArg::ReplaceCa => Why::ReplaceCa,
+            WhyArg::Compromised => Why::Compromised,
+        }
+    }
+
+    /// The trust domains.
+    pub(crate) const fn scope(&self) -> Scope {
+        match self.scope {
+            ScopeArg::All => Scope::All,
+            ScopeArg::ClusterCa => Scope::ClusterCa,
+            ScopeArg::EtcdCa => Scope::EtcdCa,
+            ScopeArg::FrontProxy => Scope::FrontProxy,
         }
     }
 
@@ -129,10 +176,27 @@ impl HowArgs {
 /// [`Why`] as it is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum WhyArg {
-    /// Certificates that are due get new ones from the CA in force
+    /// Certificates that are due get new ones from the CA in force; no trust changes
     Renew,
+    /// The CA lasts longer, with the same key; no certificate under it changes
+    ExtendCa,
     /// The CA and everything under it is replaced
     ReplaceCa,
+    /// The same, since a key is in wrong hands: without waiting, and with what to look at besides
+    Compromised,
+}
+
+/// [`Scope`] as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ScopeArg {
+    /// Everything that the cluster has
+    All,
+    /// The CA of servers and clients; etcd and service-account tokens hang on it in AKS engine's layout
+    ClusterCa,
+    /// The CA of etcd, where it has one of its own
+    EtcdCa,
+    /// The CA by which aggregated API servers know the API servers; nothing is restarted
+    FrontProxy,
 }
 
 /// [`Strategy`] as it is typed.

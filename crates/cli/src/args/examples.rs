@@ -31,9 +31,12 @@ Examples:
   kubecert plan -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --out plan.json
   kubecert plan -m apimodel.json \\
-      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew --renew-within 90
+  kubecert plan -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why extend-ca -o json
 
-Nothing is changed. A plan file holds no secret.";
+Nothing is changed. A plan file holds no secret. The plan names everything that is restarted,
+and why.";
 
 /// For `rotate`.
 pub(super) const ROTATE: &str = "\
@@ -43,7 +46,13 @@ Examples:
   kubecert rotate -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew
   kubecert rotate -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --scope front-proxy
+  kubecert rotate -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --plan plan.json --yes
+
+Which reason: certificates end soon, the CA does not: renew. The CA ends soon: extend-ca, then
+renew. The CA's key is old, too short, or a new one is the rule: replace-ca. Somebody has had a
+key, or was root: compromised.
 
 Interrupt it with Ctrl-C at any time: it stops at a safe point, and `kubecert resume` goes on.";
 
@@ -54,6 +63,16 @@ Examples:
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
 
 The run goes on with the same new certificates. Steps that had begun are looked at again before anything is done.";
+
+/// For `undo`.
+pub(super) const UNDO: &str = "\
+Examples:
+  kubecert undo -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+
+Every changed file is byte for byte as it was, every changed object too, and every component runs
+on the old certificates; the API answers meanwhile. Once the old CA has begun to leave trust stores
+there is no way back, and `kubecert resume` finishes the run.";
 
 /// For `verify`.
 pub(super) const VERIFY: &str = "\
@@ -76,6 +95,17 @@ Examples:
   kubecert generate -m apimodel.json --output-directory new-pki
 
 The profile that it writes is what `rotate-certs --certificate-profile` takes. No cluster is contacted.";
+
+/// For `rehearse`.
+pub(super) const REHEARSE: &str = "\
+Examples:
+  kubecert rehearse -m apimodel.json
+  kubecert rehearse -m apimodel.json --fault reboot@40 --fault killed-after@60
+  kubecert rehearse -m apimodel.json --random-faults --seed 7 -o json
+  kubecert rehearse --list-faults
+
+The cluster is built in memory after the apimodel; no node is contacted and nothing is changed. Times are those
+of an average machine. Exit code 0 says that the run would come to its end with nothing broken, 1 that it would not.";
 
 /// For `demo`.
 pub(super) const DEMO: &str = "\

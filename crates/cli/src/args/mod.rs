@@ -6,6 +6,7 @@
 mod ancestor;
 mod common;
 mod examples;
+mod faults;
 mod rotate_certs;
 mod verbs;
 
@@ -16,8 +17,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use common::{GlobalArgs, HowArgs, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::RotateCertsArgs;
 pub(crate) use verbs::{
-    CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, ReportArgs, ResumeArgs,
-    RotateArgs, VerifyArgs,
+    CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RehearseArgs, ReportArgs,
+    ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
 };
 
 use crate::errors::CliError;
@@ -63,6 +64,9 @@ pub(crate) enum Verb {
     /// Go on with an interrupted run
     #[command(after_help = examples::RESUME)]
     Resume(ResumeArgs),
+    /// Put everything back as it was before an interrupted run, until it has dropped the old CA
+    #[command(after_help = examples::UNDO)]
+    Undo(RunArgs),
     /// Look again, independently of any plan, and say whether the cluster is as it should be
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
@@ -72,6 +76,9 @@ pub(crate) enum Verb {
     /// Write a new set of certificates for an apimodel, as files and as a certificate profile
     #[command(after_help = examples::GENERATE)]
     Generate(GenerateArgs),
+    /// Try out in memory what a rotation of one's own cluster would do, and what if something went wrong
+    #[command(after_help = examples::REHEARSE)]
+    Rehearse(RehearseArgs),
     /// Rotate a cluster that exists only in memory: no root, no network, under a minute
     #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::common::StateArgs;
+use super::common::{DecisionArgs, StateArgs};
 use crate::errors::{CliError, Kind};
 
 /// Arguments of `rotate-certs`.
@@ -82,9 +82,16 @@ pub(crate) struct RotateCertsArgs {
     /// Host keys of the SSH host and the nodes; keys met for the first time are added to it
     #[arg(long, value_name = "FILE", help_heading = "Beyond the ancestor's")]
     pub(crate) known_hosts: Option<PathBuf>,
+    /// What is decided beforehand.
+    #[command(flatten)]
+    pub(crate) decisions: DecisionArgs,
     /// Where the run is recorded.
     #[command(flatten)]
     pub(crate) state: StateArgs,
+    /// Make the plan wrong in this way, and skip the check
+    #[cfg(feature = "wrong-plans")]
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) break_plan: Option<kubecert_core::testing::wrong::Mutation>,
 }
 
 /// What the flags mean, once the ancestor's rules have been applied.

@@ -139,7 +139,32 @@ fn usage_errors_are_two_except_for_the_ancestors_verb() {
 fn a_plan_file_decides_why_and_how() {
     let rotate = "kubecert rotate -m a.json --ssh-host h --linux-ssh-private-key k --plan p.json";
     assert!(parse_words(rotate).is_ok());
-    assert_eq!(refused(&format!("{rotate} --why renew")).1, 2);
+    for other in ["--why renew", "--scope front-proxy", "--renew-within 90", "--strategy bundled"] {
+        assert_eq!(refused(&format!("{rotate} {other}")).1, 2, "{other}");
+    }
+}
+
+#[test]
+fn why_and_scope_are_typed_as_they_are_told() {
+    use kubecert_core::intent::{Scope, Why};
+    let plan = |more: &str| {
+        let line = format!("kubecert plan -m a.json --ssh-host h --linux-ssh-private-key k {more}");
+        match parse_words(&line).expect(&line).cli.verb {
+            Verb::Plan(args) => args.how,
+            verb => panic!("{verb:?}"),
+        }
+    };
+    let usual = plan("");
+    assert_eq!((usual.why(), usual.scope(), usual.renew_within), (Why::ReplaceCa, Scope::All, 30));
+    for why in [Why::Renew, Why::ExtendCa, Why::ReplaceCa, Why::Compromised] {
+        assert_eq!(plan(&format!("--why {why}")).why(), why);
+    }
+    for scope in [Scope::All, Scope::ClusterCa, Scope::EtcdCa, Scope::FrontProxy] {
+        assert_eq!(plan(&format!("--scope {scope}")).scope(), scope);
+    }
+    assert_eq!(plan("--why renew --renew-within 90").renew_within, 90);
+    let line = "kubecert plan -m a.json --ssh-host h --linux-ssh-private-key k --renew-within";
+    assert_eq!(refused(&format!("{line} 40000")).1, 2);
 }
 
 #[test]

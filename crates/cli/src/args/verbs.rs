@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::common::{ClusterArgs, HowArgs, SshArgs, StateArgs};
+use super::common::{ClusterArgs, DecisionArgs, HowArgs, SshArgs, StateArgs};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -19,6 +19,9 @@ pub(crate) struct CheckArgs {
     /// Certificates that end within so many days need attention
     #[arg(long, value_name = "DAYS", default_value_t = 30, help_heading = "Check")]
     pub(crate) within: u32,
+    /// Where runs are recorded; one that has not ended is told.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
 }
 
 /// Arguments of `plan`.
@@ -51,19 +54,40 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     pub(crate) how: HowArgs,
     /// Carry out the plan in this file, if the cluster is still as it was when the plan was made
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["why", "strategy"], help_heading = "Rotation")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["why", "strategy", "scope", "renew_within"], help_heading = "Rotation")]
     pub(crate) plan: Option<PathBuf>,
     /// Do not ask; without it, the cluster's name must be typed before anything changes
     #[arg(long, help_heading = "Rotation")]
     pub(crate) yes: bool,
+    /// What is decided beforehand.
+    #[command(flatten)]
+    pub(crate) decisions: DecisionArgs,
     /// Where the run is recorded.
     #[command(flatten)]
     pub(crate) state: StateArgs,
+    /// Make the plan wrong in this way, and skip the check
+    #[cfg(feature = "wrong-plans")]
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub(crate) break_plan: Option<kubecert_core::testing::wrong::Mutation>,
 }
 
 /// Arguments of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
+    /// What an interrupted verb needs to go on.
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// What is decided by now.
+    #[command(flatten)]
+    pub(crate) decisions: DecisionArgs,
+    /// Bring this agent, which an earlier run has left behind, to the certificates in force; nothing else is touched
+    #[arg(long, value_name = "NODE", help_heading = "Rotation", conflicts_with_all = ["hold", "drop_anyway", "leave_behind"])]
+    pub(crate) node: Option<String>,
+}
+
+/// Which interrupted run. The arguments of `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
     /// Which cluster.
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
@@ -135,6 +159,35 @@ pub(crate) struct DemoArgs {
     /// Where the run is recorded.
     #[command(flatten)]
     pub(crate) state: StateArgs,
+}
+
+/// Arguments of `rehearse`.
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// The apimodel.json that AKS engine generated for the cluster
+    #[arg(
+        short = 'm',
+        long,
+        value_name = "FILE",
+        required_unless_present = "list_faults",
+        help_heading = "Cluster"
+    )]
+    pub(crate) api_model: Option<PathBuf>,
+    /// Why and how.
+    #[command(flatten)]
+    pub(crate) how: HowArgs,
+    /// Let this go wrong, after so many per cent of the run, 50 if not given; may be given several times
+    #[arg(long = "fault", value_name = "NAME[@PERCENT]", value_parser = super::faults::chosen, help_heading = "Faults")]
+    pub(crate) faults: Vec<super::faults::Chosen>,
+    /// Let things go wrong by chance
+    #[arg(long, conflicts_with = "faults", help_heading = "Faults")]
+    pub(crate) random_faults: bool,
+    /// Seed of all that is random; equal seeds give equal rehearsals
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, help_heading = "Faults")]
+    pub(crate) seed: u64,
+    /// List what can go wrong, and do nothing else
+    #[arg(long, help_heading = "Faults")]
+    pub(crate) list_faults: bool,
 }
 
 /// Arguments of `completions`.

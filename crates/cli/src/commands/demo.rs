@@ -8,7 +8,7 @@ use kubecert_engine::run::{OperatorFiles, Setup};
 use kubecert_engine::vault::Vault;
 use kubecert_sim::{SimCluster, SimConfig, Speed};
 
-use super::rotate::{Consent, carry_out, intent};
+use super::rotate::{Consent, Wanted, carry_out, intent};
 use super::runtime::{self, Wired};
 use crate::args::{DemoArgs, GlobalArgs};
 use crate::errors::{CliError, Kind};
@@ -39,10 +39,11 @@ pub(crate) fn run(global: &GlobalArgs, args: &DemoArgs) -> Result<Exit, CliError
             operator: Arc::new(NoFiles),
             state,
             program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
+            decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(move |event| drop(wires.events.send(event))),
             cancelled: wires.cancelled,
         };
-        carry_out(global, setup, &intent, None, &Consent::given(), wired).await
+        carry_out(global, setup, &intent, Wanted::Fresh, &Consent::given(), wired).await
     })
 }
 

@@ -32,15 +32,17 @@ impl AncestorFiles {
     }
 
     fn new_profile(&self, vault: &Vault) -> PortResult<CertificateProfile> {
+        // What the run leaves as it is stays in the profile.
+        let result = vault.result();
         let mut profile = CertificateProfile::default();
         for entry in Entry::all(self.model.master_names().len()) {
             let leaf = LeafId::new(entry.file_base());
             let (certificate, key) = match entry {
                 Entry::Ca => (
-                    vault.new.authorities.get(&TrustDomain::Cluster),
-                    vault.new.authority_keys.get(&TrustDomain::Cluster),
+                    result.authorities.get(&TrustDomain::Cluster),
+                    result.authority_keys.get(&TrustDomain::Cluster),
                 ),
-                _ => (vault.new.leaves.get(&leaf), vault.new.leaf_keys.get(&leaf)),
+                _ => (result.leaves.get(&leaf), result.leaf_keys.get(&leaf)),
             };
             let missing =
                 || PortError::new(Fault::Failed, format!("cannot write {leaf}"), "the run has not made it");

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use kubecert_core::inventory::Inventory;
+use kubecert_core::plan::Plan;
 use kubecert_core::report::Verified;
-use kubecert_engine::{run, verify};
+use kubecert_core::restarts::{Restart, restarts};
+use kubecert_engine::{pending, run, verify};
+use serde::Serialize;
 
 use super::rotate::{intent, run_error};
 use super::runtime::{self, Wired};
@@ -20,12 +23,16 @@ use crate::render::{check_table, plan_text};
 /// `kubecert check`.
 pub(crate) fn check(global: &GlobalArgs, args: &CheckArgs) -> Result<Exit, CliError> {
     let described = Described::read(&args.cluster.api_model(), None)?;
+    let pending = pending::pending(&args.state.state_dir()?.join(described.name().as_str()));
     looking(global, &described, &args.ssh, |inventory| {
         let now = Timestamp::now();
         let table = check_table::Table::of(&inventory, now, args.within);
         match global.output {
-            Output::Json => super::print(&table.json()?)?,
+            Output::Json => super::print(&table.json(pending.as_ref())?)?,
             Output::Text => {
+                if let Some(pending) = &pending {
+                    super::print(&format!("{pending}\n\n"))?;
+                }
                 let paint = Paint::when(global.colours(io::stdout().is_terminal()));
                 super::print(&table.text(paint))?;
             }
@@ -48,8 +55,7 @@ pub(crate) fn plan(global: &GlobalArgs, args: &PlanArgs) -> Result<Exit, CliErro
             super::write_file(file, json()? + "\n")?;
         }
         match global.output {
-            Output::Json => super::print(&(json()? + "\n"))?,
-            Output::Text if plan.is_empty() => super::print("Nothing is due; there is nothing to do.\n")?,
+            Output::Json => super::print(&(shown(&plan)? + "\n"))?,
             Output::Text => {
                 let paint = Paint::when(global.colours(io::stdout().is_terminal()));
                 super::print(&plan_text::render(&plan, paint))?;
@@ -57,6 +63,18 @@ pub(crate) fn plan(global: &GlobalArgs, args: &PlanArgs) -> Result<Exit, CliErro
         }
         Ok(Exit::Done)
     })
+}
+
+/// The plan for programs, with what it restarts, which follows from it.
+fn shown(plan: &Plan) -> Result<String, CliError> {
+    #[derive(Serialize)]
+    struct Shown<'a> {
+        #[serde(flatten)]
+        plan: &'a Plan,
+        restarts: Vec<Restart>,
+    }
+    serde_json::to_string_pretty(&Shown { plan, restarts: restarts(plan) })
+        .map_err(|error| CliError::because(Kind::Internal, "cannot write the plan as JSON", error))
 }
 
 /// `kubecert verify`.

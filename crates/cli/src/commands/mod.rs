@@ -4,8 +4,10 @@ mod completions;
 mod demo;
 mod files;
 mod generate;
+mod given_plan;
 mod look;
 mod man;
+mod rehearse;
 mod report;
 mod rotate;
 mod runtime;
@@ -30,8 +32,10 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Verify(args) => look::verify(&cli.global, args),
         Verb::Rotate(args) => rotate::rotate(&cli.global, args),
         Verb::Resume(args) => rotate::resume(&cli.global, args),
+        Verb::Undo(args) => rotate::undo(&cli.global, args),
         Verb::RotateCerts(args) => rotate::rotate_certs(&cli.global, args),
         Verb::Generate(args) => generate::run(args),
+        Verb::Rehearse(args) => rehearse::run(&cli.global, args),
         Verb::Demo(args) => demo::run(&cli.global, args),
     }
 }

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use kubecert_core::event::RunOutcome;
 use kubecert_core::intent::{Intent, Limits, Strategy, Why};
 use kubecert_core::inventory::Inventory;
+use kubecert_core::model::NodeName;
 use kubecert_core::plan::Plan;
 use kubecert_engine::run::{self, Ended, RunError, Setup};
 
+use super::given_plan::GivenPlan;
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach, pki_set};
-use crate::args::{GlobalArgs, HowArgs, ResumeArgs, RotateArgs, RotateCertsArgs};
+use crate::args::{GlobalArgs, HowArgs, ResumeArgs, RotateArgs, RotateCertsArgs, RunArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use crate::human::paint::Paint;
@@ -23,29 +25,40 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
     described.check_supported()?;
     let state = args.state.state_dir()?.join(described.name().as_str());
     let reach = Reach::from(&args.ssh);
-    let given: Option<Plan> = args.plan.as_deref().map(read_plan).transpose()?;
+    let given = args.plan.as_deref().map(|file| GivenPlan::read(file, &described.name())).transpose()?;
     let intent = match &given {
-        Some(plan) => Intent { why: plan.why, strategy: Some(plan.strategy), limits: Limits::default() },
+        Some(given) => given.intent(),
         None => intent(&args.how),
     };
+    if args.decisions.hold && !intent.why.may_hold() {
+        return Err(CliError::new(Kind::Usage, format!("--hold does not go with --why {}", intent.why))
+            .hint(
+                "A run can be held only where the CA is replaced and the old one is in nobody else's hands.",
+            ));
+    }
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
+    let wanted = given.map_or(Wanted::Fresh, |plan| Wanted::Given(Box::new(plan)));
+    #[cfg(feature = "wrong-plans")]
+    let wanted = args.break_plan.map_or(wanted, Wanted::Wrong);
     runtime::with(global, |wired: Wired| async move {
-        let setup = described.connect(&reach, state, wired.wires()).await?;
-        carry_out(global, setup, &intent, given, &consent, wired).await
+        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        setup.decisions = args.decisions.decisions();
+        carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
 }
 
 /// `kubecert resume`.
 pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
-    let state = match &args.run_dir {
-        Some(run) => run.parent().unwrap_or(Path::new(".")).to_owned(),
-        None => args.state.state_dir()?.join(described.name().as_str()),
-    };
-    let reach = Reach::from(&args.ssh);
-    let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
+    let described = Described::read(&args.run.cluster.api_model(), None)?;
+    let state = state_of(&described, &args.run)?;
+    let reach = Reach::from(&args.run.ssh);
+    let consent = Consent { yes: args.run.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let setup = described.connect(&reach, state, wired.wires()).await?;
+        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        setup.decisions = args.decisions.decisions();
+        if let Some(node) = &args.node {
+            return catch_up(global, setup, &NodeName::from(node.as_str()), &consent, wired).await;
+        }
         consent.ask(setup.cluster.name.as_str(), &wired)?;
         let ended = run::resume(setup).await.map_err(run_error)?;
         let Some(ended) = ended else {
@@ -53,6 +66,61 @@ pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, Cli
                 .hint("`kubecert rotate` begins one; `kubecert check` shows how the cluster is."));
         };
         show(global, &ended, wired).await
+    })
+}
+
+/// Brings an agent that was left behind up to date.
+async fn catch_up(
+    global: &GlobalArgs,
+    setup: Setup,
+    node: &NodeName,
+    consent: &Consent,
+    wired: Wired,
+) -> Result<Exit, CliError> {
+    let name = setup.cluster.name.clone();
+    let mut refused = None;
+    let agreed = |_: &Plan| {
+        refused = consent.ask(name.as_str(), &wired).err();
+        refused.is_none()
+    };
+    let ended = kubecert_engine::catch_up::catch_up(setup, node, agreed).await.map_err(run_error)?;
+    match (ended, refused) {
+        (_, Some(refused)) => Err(refused),
+        (Some(ended), None) => show(global, &ended, wired).await,
+        (None, None) => Err(CliError::new(Kind::Internal, "the run ended without a report")),
+    }
+}
+
+/// `kubecert undo`.
+pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError> {
+    let described = Described::read(&args.cluster.api_model(), None)?;
+    let state = state_of(&described, args)?;
+    let reach = Reach::from(&args.ssh);
+    let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
+    runtime::with(global, |wired: Wired| async move {
+        let setup = described.connect(&reach, state, wired.wires()).await?;
+        let name = setup.cluster.name.clone();
+        let mut refused = None;
+        let agreed = |plan: &Plan| {
+            if !consent.yes {
+                wired.pause(|| eprint!("{}", plan_text::render(plan, Paint::when(global.colours(true)))));
+            }
+            refused = consent.ask(name.as_str(), &wired).err();
+            refused.is_none()
+        };
+        let ended = kubecert_engine::undo::undo(setup, agreed).await.map_err(run_error)?;
+        match (ended, refused) {
+            (_, Some(refused)) => Err(refused),
+            (Some(ended), None) => show(global, &ended, wired).await,
+            (None, None) => Err(CliError::new(Kind::Internal, "the undo ended without a report")),
+        }
+    })
+}
+
+fn state_of(described: &Described, args: &RunArgs) -> Result<std::path::PathBuf, CliError> {
+    Ok(match &args.run_dir {
+        Some(run) => run.parent().unwrap_or(Path::new(".")).to_owned(),
+        None => args.state.state_dir()?.join(described.name().as_str()),
     })
 }
 
@@ -77,14 +145,29 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
     let same_name =
         given.as_ref().is_some_and(|given| given.has_ca_named_as(&described.pki().unwrap_or_default()));
     let strategy = same_name.then_some(Strategy::Bundled);
-    let intent = Intent { why: Why::ReplaceCa, strategy, limits: Limits::default() };
+    let intent = Intent { strategy, ..Intent::new(Why::ReplaceCa) };
     // The ancestor does not ask, and scripts around it cannot answer.
     let consent = Consent::given();
+    let wanted = Wanted::Fresh;
+    #[cfg(feature = "wrong-plans")]
+    let wanted = args.break_plan.map_or(wanted, Wanted::Wrong);
     runtime::with(global, |wired: Wired| async move {
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
         setup.given = given;
-        carry_out(global, setup, &intent, None, &consent, wired).await
+        setup.decisions = args.decisions.decisions();
+        carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
+}
+
+/// Which plan is carried out.
+pub(super) enum Wanted {
+    /// The planner's.
+    Fresh,
+    /// The one in a file, if the planner still makes the same.
+    Given(Box<GivenPlan>),
+    /// The planner's, made wrong on purpose and not checked.
+    #[cfg(feature = "wrong-plans")]
+    Wrong(kubecert_core::testing::wrong::Mutation),
 }
 
 /// Looks, plans, asks, rotates, shows.
@@ -92,18 +175,17 @@ pub(super) async fn carry_out(
     global: &GlobalArgs,
     setup: Setup,
     intent: &Intent,
-    given: Option<Plan>,
+    wanted: Wanted,
     consent: &Consent,
     wired: Wired,
 ) -> Result<Exit, CliError> {
     let name = setup.cluster.name.clone();
     let mut refused = None;
     let agreed = |plan: &Plan, _: &Inventory| {
-        if given.as_ref().is_some_and(|given| !same_plan(given, plan)) {
-            refused = Some(
-                CliError::new(Kind::Input, "the cluster is not as it was when the plan was made")
-                    .hint("Make a new plan with `kubecert plan`, look at it, and give that one."),
-            );
+        if let Wanted::Given(given) = &wanted
+            && let Some(error) = given.differs_from(plan)
+        {
+            refused = Some(error);
             return false;
         }
         if !consent.yes {
@@ -117,7 +199,19 @@ pub(super) async fn carry_out(
             }
         }
     };
-    let ended = run::rotate(setup, intent, agreed).await.map_err(run_error)?;
+    let ended = match &wanted {
+        #[cfg(feature = "wrong-plans")]
+        Wanted::Wrong(mutation) => {
+            use kubecert_engine::ports::{Fault, PortError};
+            let make_wrong = |plan: &Plan| {
+                let wrong = mutation.apply(plan);
+                wrong.map_err(|error| PortError::new(Fault::Failed, "cannot make the plan wrong", error))
+            };
+            run::rotate_wrong(setup, intent, make_wrong, agreed).await
+        }
+        Wanted::Fresh | Wanted::Given(_) => run::rotate(setup, intent, agreed).await,
+    };
+    let ended = ended.map_err(run_error)?;
     if let Some(refused) = refused {
         return Err(refused);
     }
@@ -152,7 +246,7 @@ async fn show(global: &GlobalArgs, ended: &Ended, wired: Wired) -> Result<Exit, 
         }
     }
     match &ended.report.outcome {
-        RunOutcome::Finished | RunOutcome::NothingToDo => Ok(Exit::Done),
+        RunOutcome::Finished | RunOutcome::Undone | RunOutcome::NothingToDo => Ok(Exit::Done),
         RunOutcome::Stopped { reason } => Err(CliError::new(Kind::Stopped, format!("the run has stopped: {reason}"))
             .hint("The cluster serves. Mend the cause, then run the same command again, or `kubecert resume`: it goes on where it stopped, with the same new certificates.")),
     }
@@ -192,7 +286,8 @@ impl Consent {
 }
 
 pub(super) fn intent(how: &HowArgs) -> Intent {
-    Intent { why: how.why(), strategy: how.strategy(), limits: Limits::default() }
+    let limits = Limits { renew_within_days: how.renew_within, ..Limits::default() };
+    Intent { why: how.why(), strategy: how.strategy(), scope: how.scope(), limits }
 }
 
 /// An error of the engine, with the kind and the hints that fit it.
@@ -203,36 +298,15 @@ pub(super) fn run_error(error: RunError) -> CliError {
             refusal.reasons.iter().fold(error, |error, reason| error.hint(reason.to_string()))
         }
         RunError::Port(error) => super::target::port_error(error),
-        error => CliError::new(Kind::Input, error),
-    }
-}
-
-fn read_plan(path: &Path) -> Result<Plan, CliError> {
-    let about = || format!("cannot use plan {}", path.display());
-    let text = std::fs::read(path).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    let plan: Plan =
-        serde_json::from_slice(&text).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    if plan.schema != Plan::SCHEMA {
-        let why = format!("it has format {}, this program knows {}", plan.schema, Plan::SCHEMA);
-        return Err(CliError::because(Kind::Input, about(), why));
-    }
-    Ok(plan)
-}
-
-/// Whether two plans are the same but for the time stamp in the names of kubelets' certificate files.
-fn same_plan(given: &Plan, fresh: &Plan) -> bool {
-    let normal = |plan: &Plan| {
-        let text = serde_json::to_string(plan).unwrap_or_default();
-        let mut normal = String::with_capacity(text.len());
-        let mut rest = text.as_str();
-        while let Some((before, after)) = rest.split_once("kubelet-client-2") {
-            normal.push_str(before);
-            normal.push_str("kubelet-client");
-            rest = after.split_once(".pem").map_or("", |(_, rest)| rest);
+        RunError::Unrecorded { .. } => CliError::new(Kind::Stopped, error).hint(
+            "The cluster serves. Make room for the records (see the cause), then `kubecert resume` goes on.",
+        ),
+        error => {
+            let remedy = error.remedy();
+            let error = CliError::new(Kind::Input, error);
+            remedy.into_iter().fold(error, CliError::hint)
         }
-        normal + rest
-    };
-    normal(given) == normal(fresh)
+    }
 }
 
 fn given_pki(described: &mut Described, path: &PathBuf) -> Result<kubecert_engine::vault::PkiSet, CliError> {

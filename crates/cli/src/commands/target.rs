@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, Location};
+use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, Location, Unsupported};
 use kubecert_cluster::{ApiAvailability, EtcdClient, KubeClient, TlsProbe};
 use kubecert_core::event::{Event, Happening};
 use kubecert_core::model::{
@@ -78,7 +78,17 @@ impl Described {
 
     /// Refuses, by name and all at once, what cannot be managed yet.
     pub(crate) fn check_supported(&self) -> Result<(), CliError> {
-        let unsupported = self.model.unsupported();
+        self.check_without(|_| false)
+    }
+
+    /// The same for a cluster of which the shape matters alone, so that the model need not hold its PKI.
+    pub(crate) fn check_shape(&self) -> Result<(), CliError> {
+        self.check_without(|what| matches!(what, Unsupported::NoCertificateProfile))
+    }
+
+    fn check_without(&self, does_not_matter: impl Fn(&Unsupported) -> bool) -> Result<(), CliError> {
+        let mut unsupported = self.model.unsupported();
+        unsupported.retain(|what| !does_not_matter(what));
         if unsupported.is_empty() {
             return Ok(());
         }
@@ -173,6 +183,7 @@ impl Described {
             state,
             program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
             // Nobody listens any more only when the program ends.
+            decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(move |event| drop(events.send(event))),
             cancelled: wires.cancelled,
         })
@@ -190,9 +201,6 @@ impl Described {
             None => self.admin_user()?,
         };
         let pinned = reach.known_hosts.clone().unwrap_or_else(|| state.join("known_hosts"));
-        if let Some(directory) = pinned.parent() {
-            super::create_directory(directory)?;
-        }
         let own = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"));
         let events = events.clone();
         let host_keys = HostKeys::load(pinned, &own.into_iter().collect::<Vec<_>>()).map_err(port_error)?;

@@ -6,10 +6,14 @@ use super::numbers::grouped;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Noun(&'static str, &'static str);
 
+/// agent
+pub(crate) const AGENT: Noun = Noun("agent", "agents");
 /// certificate authority
 pub(crate) const AUTHORITY: Noun = Noun("certificate authority", "certificate authorities");
 /// certificate
 pub(crate) const CERTIFICATE: Noun = Noun("certificate", "certificates");
+/// control plane
+pub(crate) const CONTROL_PLANE: Noun = Noun("control plane", "control planes");
 /// credential
 pub(crate) const CREDENTIAL: Noun = Noun("credential", "credentials");
 /// fault

@@ -4,6 +4,8 @@ use comfy_table::ContentArrangement;
 use comfy_table::presets::NOTHING;
 use jiff::Timestamp;
 use kubecert_core::inventory::Inventory;
+use kubecert_engine::pending::Pending;
+use serde::Serialize;
 
 use super::check::{Check, Presented, Row};
 use crate::errors::{CliError, Kind};
@@ -36,8 +38,15 @@ impl Table {
     }
 
     /// For programs, with the last line ended.
-    pub(crate) fn json(&self) -> Result<String, CliError> {
-        serde_json::to_string_pretty(&self.0)
+    pub(crate) fn json(&self, pending: Option<&Pending>) -> Result<String, CliError> {
+        /// The check, and the run that has not ended, if there is one.
+        #[derive(Serialize)]
+        struct Whole<'a> {
+            #[serde(flatten)]
+            check: &'a Check,
+            pending_run: Option<&'a Pending>,
+        }
+        serde_json::to_string_pretty(&Whole { check: &self.0, pending_run: pending })
             .map(|json| json + "\n")
             .map_err(|error| CliError::because(Kind::Internal, "cannot write the result as JSON", error))
     }

@@ -10,12 +10,40 @@ pub(crate) mod sample;
 mod svg;
 mod verdict;
 
+use kubecert_core::intent::{Scope, Strategy};
+use kubecert_core::model::TrustDomain;
 use kubecert_core::plan::PhaseName;
 use kubecert_core::report::Report;
 
 /// What a phase does, for people who have not read the manual.
-const fn phase_in_words(phase: PhaseName) -> &'static str {
+const fn phase_in_words(phase: PhaseName, strategy: Strategy, scope: Scope) -> &'static str {
+    match (phase, strategy) {
+        (PhaseName::Switch, Strategy::SameCa) => {
+            return "New certificates of the CA in force take the place of those that are due; no trust changes.";
+        }
+        (PhaseName::Switch, Strategy::SameKey) => {
+            return "The CA's new certificate takes the place of the former one, in files and in memories.";
+        }
+        _ => {}
+    }
+    if !scope.covers(TrustDomain::Cluster) {
+        match phase {
+            PhaseName::Introduce => {
+                return "API servers, and aggregated API servers through them, come to trust both front-proxy CAs.";
+            }
+            PhaseName::Switch => return "API servers present the new front-proxy certificate.",
+            PhaseName::Drop => {
+                return "The old front-proxy CA is trusted no more. From here there is no way back.";
+            }
+            _ => {}
+        }
+    }
     match phase {
+        PhaseName::Return => {
+            "Trust, issuing and tokens go back to the old CA; every server still accepts clients of both."
+        }
+        PhaseName::Retract => "Every server presents and accepts the old certificates alone, as before.",
+        PhaseName::Restore => "Staged files and backups are removed.",
         PhaseName::Prepare => {
             "Originals are backed up and new files staged beside them; nothing changes its behaviour."
         }

@@ -1,10 +1,9 @@
 //! A plan for people: what would be done and why, in order, and what it disturbs.
 
-use std::collections::BTreeMap;
-
-use kubecert_core::intent::{Strategy, Why};
-use kubecert_core::model::Component;
-use kubecert_core::plan::{Action, Phase, PhaseName, Plan, Step, Target};
+use kubecert_core::intent::{Scope, Strategy, Why};
+use kubecert_core::model::{Component, TrustDomain};
+use kubecert_core::plan::{Action, Phase, Plan, Step, Target};
+use kubecert_core::restarts::{Restart, Restarted, restarts};
 
 use super::phase_in_words;
 use crate::human::paint::Paint;
@@ -29,7 +28,7 @@ pub(crate) fn render(plan: &Plan, paint: Paint) -> String {
         plan.notices.iter().for_each(|notice| text.push_str(&format!("  - {notice}\n")));
     }
     for (index, phase) in plan.phases.iter().enumerate() {
-        self::phase(index + 1, phase, paint, &mut text);
+        self::phase(index + 1, plan, phase, paint, &mut text);
     }
     kept(plan, &mut text);
     text
@@ -37,23 +36,36 @@ pub(crate) fn render(plan: &Plan, paint: Paint) -> String {
 
 fn reason(plan: &Plan) -> String {
     let leaves = count(plan.leaves.len(), plural::CERTIFICATE);
-    match plan.why {
+    let replace = || format!("replace {} and {leaves}", count(plan.authorities.len(), plural::AUTHORITY));
+    let what = match plan.why {
         Why::Renew => format!("renew {leaves}"),
-        Why::ReplaceCa => {
-            format!("replace {} and {leaves}", count(plan.authorities.len(), plural::AUTHORITY))
-        }
+        Why::ExtendCa => "give the certificate authority a longer life".to_owned(),
+        Why::ReplaceCa => replace(),
+        Why::Compromised => format!("{}, since a key is in wrong hands", replace()),
+    };
+    match plan.scope {
+        Scope::All => what,
+        scope => format!("{what} (scope {scope})"),
     }
 }
 
 fn strategy(plan: &Plan) -> &'static str {
-    match (plan.why, plan.strategy) {
-        (Why::Renew, _) => "The certificate authority stays, so no trust changes.",
-        (Why::ReplaceCa, Strategy::CrossSigned) => {
+    if !plan.scope.covers(TrustDomain::Cluster) {
+        return "The front proxy's CA alone: trust grows to both CAs, the certificate changes, trust shrinks. API servers\n\
+                read all three files again by themselves.";
+    }
+    match plan.strategy {
+        Strategy::SameCa => "The certificate authority stays, so no trust changes.",
+        Strategy::SameKey => {
+            "Strategy same-key: the CA gets another certificate for its key and its name. Holders of either accept every\n\
+             certificate that there is, so none of those changes; what is restarted is restarted to forget the former one."
+        }
+        Strategy::CrossSigned => {
             "Strategy cross-signed: the old CA vouches for the new one, so both old and new trust accept every new\n\
              certificate from the moment it is presented. It is the gentlest way, possible since the old CA is valid and\n\
              its key is at hand."
         }
-        (Why::ReplaceCa, Strategy::Bundled) => {
+        Strategy::Bundled => {
             "Strategy bundled: trust grows to both CAs, certificates change, trust shrinks. It restarts more than\n\
              cross-signed, and needs neither the old CA's key nor its validity."
         }
@@ -65,61 +77,59 @@ fn effect(plan: &Plan, paint: Paint, text: &mut String) {
     text.push_str(&format!("\n{}\n", paint.bold("Expected effect")));
     let mut line = |line: String| text.push_str(&format!("  {line}\n"));
     let restarts = restarts(plan);
-    if restarts.is_empty() {
+    let is_component = |restart: &&Restart| matches!(restart.what, Restarted::Component(_));
+    if !restarts.iter().any(|restart| is_component(&restart)) {
         line("No process of the cluster is restarted.".to_owned());
     }
-    for (component, nodes) in &restarts {
-        let (fewest, most) = (nodes.values().min().unwrap_or(&0), nodes.values().max().unwrap_or(&0));
-        let each = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
-        let total = count(nodes.values().sum(), plural::RESTART);
-        let on = count(nodes.len(), plural::NODE);
-        line(format!("{:<24} {total}: {each} on each of {on}", component.process_name()));
+    for restart in restarts.iter().filter(is_component) {
+        let times = count(restart.times, plural::RESTART);
+        let names: Vec<String> = restart.nodes.iter().map(ToString::to_string).collect();
+        let on = match names.len() {
+            1 => String::new(),
+            many => format!("each of {}: ", count(many, plural::NODE)),
+        };
+        line(format!("{:<24} {times} on {on}{}", restart.what.to_string(), some(&names, 4)));
+        line(format!("{:<24}   {}", "", restart.why));
     }
-    let of = |wanted: fn(&Action) -> bool| plan.steps().filter(|step| wanted(&step.action)).count();
-    let rolled = of(|action| matches!(action, Action::Roll { .. }));
-    if rolled > 0 {
+    let pods = |wanted: fn(&Restarted) -> bool| restarts.iter().filter(move |restart| wanted(&restart.what));
+    let rolled: Vec<&Restart> = pods(|what| matches!(what, Restarted::Workload(_))).collect();
+    if let Some(first) = rolled.first() {
+        let often = rolled.iter().map(|restart| restart.times).max().unwrap_or(1);
+        let each = if often > 1 { format!(", {} each", count(often, plural::TIME)) } else { String::new() };
         line(format!(
-            "{} restarted pod by pod, as `kubectl rollout restart` does",
-            count(rolled, plural::WORKLOAD)
+            "{} restarted pod by pod, as `kubectl rollout restart` does{each}",
+            count(rolled.len(), plural::WORKLOAD)
         ));
+        line(format!("{:<24}   {}", "", first.why));
+        let names: Vec<String> = rolled.iter().map(|restart| restart.what.to_string()).collect();
+        line(format!("{:<24}   {}", "", some(&names, 8)));
     }
-    let recreated = of(|action| matches!(action, Action::RecreatePod { .. }));
+    let recreated = pods(|what| matches!(what, Restarted::Pod(_))).count();
     if recreated > 0 {
         let pods = count(recreated, plural::POD);
         line(format!("{pods} without a controller deleted and created again; each is away for some seconds"));
     }
-    if of(|action| matches!(action, Action::Divert { .. })) > 0 {
+    let api_servers =
+        restarts.iter().any(|restart| restart.what == Restarted::Component(Component::ApiServer));
+    if plan.steps().any(|step| matches!(step.action, Action::Divert { .. })) {
         line(
             "The API keeps answering: new connections to the API server in hand go to a neighbour."
                 .to_owned(),
         );
-    } else if restarts.contains_key(&Component::ApiServer) {
+    } else if api_servers {
         line("The API does not answer while its only server restarts.".to_owned());
     }
-    if plan.phases.iter().any(|phase| phase.name == PhaseName::Drop && !phase.steps.is_empty()) {
-        line("It can be interrupted at any time; the same command goes on.".to_owned());
-    }
+    line("It can be interrupted at any time; the same command goes on.".to_owned());
 }
 
-/// Restarts by component and node.
-fn restarts(plan: &Plan) -> BTreeMap<Component, BTreeMap<String, usize>> {
-    let mut restarts: BTreeMap<Component, BTreeMap<String, usize>> = BTreeMap::new();
-    for step in plan.steps() {
-        let component = match &step.action {
-            Action::ReplaceStaticPod { component, .. }
-            | Action::EndProcess { component }
-            | Action::RestartUnit { component, .. } => *component,
-            _ => continue,
-        };
-        *restarts.entry(component).or_default().entry(step.target.to_string()).or_default() += 1;
-    }
-    restarts
-}
-
-fn phase(number: usize, phase: &Phase, paint: Paint, text: &mut String) {
+fn phase(number: usize, plan: &Plan, phase: &Phase, paint: Paint, text: &mut String) {
     let heading = format!("{number}. {}", phase.name);
     let steps = count(phase.steps.len(), plural::STEP);
-    text.push_str(&format!("\n{} ({steps})\n   {}\n", paint.bold(&heading), phase_in_words(phase.name)));
+    text.push_str(&format!(
+        "\n{} ({steps})\n   {}\n",
+        paint.bold(&heading),
+        phase_in_words(phase.name, plan.strategy, plan.scope)
+    ));
     for (targets, steps) in alike(phase) {
         let names: Vec<String> = targets.iter().map(ToString::to_string).collect();
         let each = if names.len() > 1 { ", each:" } else { ":" };
@@ -156,19 +166,32 @@ fn alike(phase: &Phase) -> Vec<(Vec<&Target>, Vec<&Step>)> {
     groups
 }
 
+/// What is kept; what is kept for the same reason is told together.
 fn kept(plan: &Plan, text: &mut String) {
     if plan.kept.is_empty() {
         return;
     }
+    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+    for kept in &plan.kept {
+        match by_reason.iter_mut().find(|(why, _)| *why == kept.why) {
+            Some((_, ids)) => ids.push(kept.id.clone()),
+            None => by_reason.push((&kept.why, vec![kept.id.clone()])),
+        }
+    }
     text.push_str("\nKept as they are\n");
-    plan.kept.iter().for_each(|kept| text.push_str(&format!("  - {}: {}\n", kept.id, kept.why)));
+    for (why, ids) in by_reason {
+        text.push_str(&format!("  - {}: {why}\n", some(&ids, 6)));
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use kubecert_core::intent::Limits;
     use kubecert_core::inventory::{ObjectRef, WorkloadKind, WorkloadRef};
-    use kubecert_core::model::{ClusterName, LeafId, NodeName, TrustDomain};
-    use kubecert_core::plan::{AuthorityOrder, Kept, LeafOrder, LeafShape, Patience, Predicate, StepId};
+    use kubecert_core::model::{ClusterName, LeafId, NodeName};
+    use kubecert_core::plan::{
+        AuthorityOrder, Kept, KeyOrder, LeafOrder, LeafShape, Patience, PhaseName, Predicate, StepId,
+    };
 
     use super::*;
 
@@ -206,18 +229,20 @@ mod tests {
             cluster: ClusterName::from("lab"),
             why: Why::ReplaceCa,
             strategy: Strategy::CrossSigned,
+            scope: Scope::All,
+            limits: Limits::default(),
             authorities: vec![AuthorityOrder {
                 domain: TrustDomain::Cluster,
                 common_name: "ca 2026-11-21".to_owned(),
                 like: String::new(),
-                key: "rsa-4096".to_owned(),
+                key: KeyOrder::New("rsa-4096".to_owned()),
                 cross_signed: true,
             }],
             leaves: vec![LeafOrder {
                 id: LeafId::from("apiserver"),
                 domain: TrustDomain::Cluster,
                 shape: LeafShape::Like(String::new()),
-                key: "rsa-4096".to_owned(),
+                key: KeyOrder::New("rsa-4096".to_owned()),
             }],
             phases: vec![
                 phase(
@@ -245,9 +270,15 @@ mod tests {
         its key is at hand.
 
         Expected effect
-          etcd                     3 restarts: 1 on each of 3 nodes
-          kube-apiserver           4 restarts: 1 to 2 on each of 3 nodes
+          etcd                     1 restart on each of 3 nodes: k8s-master-0, k8s-master-1 and k8s-master-2
+                                     whatever it has read before may be outdated
+          kube-apiserver           2 restarts on k8s-master-0
+                                     whatever it has read before may be outdated
+          kube-apiserver           1 restart on each of 2 nodes: k8s-master-1 and k8s-master-2
+                                     whatever it has read before may be outdated
           1 workload restarted pod by pod, as `kubectl rollout restart` does
+                                     its pods hold the old CA and a token of the old key
+                                     deployment default/prober
           1 pod without a controller deleted and created again; each is away for some seconds
           The API keeps answering: new connections to the API server in hand go to a neighbour.
           It can be interrupted at any time; the same command goes on.
@@ -291,5 +322,38 @@ mod tests {
         Kept as they are
           - secret web/tls: it is signed by another CA
         ");
+    }
+
+    /// Everything for which there is a reason is told with it, for each reason to rotate.
+    #[test]
+    fn plans_for_other_reasons_say_what_they_restart_and_what_they_keep() {
+        let mut plan = sample();
+        plan.why = Why::Renew;
+        plan.strategy = Strategy::SameCa;
+        plan.authorities.clear();
+        plan.phases.retain(|phase| phase.name == PhaseName::Switch);
+        plan.kept = ["a", "b", "c"]
+            .map(|id| Kept { id: format!("certificate {id}"), why: "valid until 2055-11-14".to_owned() })
+            .into();
+        let text = render(&plan, Paint::PLAIN);
+        assert!(text.starts_with("Plan for cluster lab: renew 1 certificate\n"), "{text}");
+        assert!(text.contains("No process of the cluster is restarted."), "{text}");
+        assert!(text.contains("may have read their serving certificate"), "{text}");
+        assert!(text.contains("take the place of those that are due"), "{text}");
+        let kept = "certificate a, certificate b and certificate c: valid until 2055-11-14";
+        assert!(text.contains(kept), "{text}");
+
+        plan.why = Why::Compromised;
+        plan.strategy = Strategy::Bundled;
+        plan.scope = Scope::FrontProxy;
+        let text = render(&plan, Paint::PLAIN);
+        assert!(text.contains("since a key is in wrong hands (scope front-proxy)"), "{text}");
+        assert!(text.contains("The front proxy's CA alone"), "{text}");
+
+        plan.why = Why::ExtendCa;
+        plan.strategy = Strategy::SameKey;
+        plan.scope = Scope::All;
+        let text = render(&plan, Paint::PLAIN);
+        assert!(text.contains("give the certificate authority a longer life"), "{text}");
     }
 }

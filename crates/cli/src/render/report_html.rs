@@ -110,7 +110,10 @@ impl<'a> HtmlReport<'a> {
             gantts,
             trust: report.trust.iter().map(|stage| Trust::new(stage, &report.trust)).collect(),
             connections: connections(report),
-            phases: before_row(report).into_iter().chain(report.phases.iter().map(phase_row)).collect(),
+            phases: before_row(report)
+                .into_iter()
+                .chain(report.phases.iter().map(|phase| phase_row(report, phase)))
+                .collect(),
             steps: report.steps.iter().map(step_row).collect(),
             credentials: credential_rows(report),
             verified: verified(report),
@@ -224,11 +227,11 @@ fn before_row(report: &Report) -> Option<PhaseRow<'_>> {
     })
 }
 
-fn phase_row(phase: &PhaseReport) -> PhaseRow<'_> {
+fn phase_row<'a>(report: &Report, phase: &'a PhaseReport) -> PhaseRow<'a> {
     PhaseRow {
         class: phase_class(phase.name),
         name: phase.name.to_string(),
-        what: super::phase_in_words(phase.name),
+        what: super::phase_in_words(phase.name, report.strategy, report.scope),
         start: time::seconds(phase.start_s),
         wall: time::seconds(phase.wall_s),
         barrier: time::seconds(phase.barrier_s),

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kubecert_core::event::RunOutcome;
-use kubecert_core::intent::{Strategy, Why};
+use kubecert_core::intent::{Scope, Strategy, Why};
 use kubecert_core::model::{ClusterName, RunId};
 use kubecert_core::plan::{Kept, PhaseName};
 use kubecert_core::report::{
@@ -25,6 +25,7 @@ pub(crate) fn report() -> Report {
         outcome: RunOutcome::Finished,
         why: Why::ReplaceCa,
         strategy: Strategy::CrossSigned,
+        scope: Scope::All,
         started,
         finished: started + SignedDuration::from_millis(110_400),
         wall_s: 110.4,

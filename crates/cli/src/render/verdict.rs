@@ -2,6 +2,7 @@
 
 use kubecert_core::event::RunOutcome;
 use kubecert_core::intent::Why;
+use kubecert_core::model::TrustDomain;
 use kubecert_core::report::Report;
 
 use crate::human::numbers::grouped;
@@ -44,6 +45,7 @@ impl Verdict {
                 let text = format!("The verification found {}.", count(wrong, plural::FAULT));
                 (Mood::Attention, text)
             }
+            RunOutcome::Undone => (Mood::Good, "Everything is as it was before the run.".to_owned()),
             RunOutcome::NothingToDo => (Mood::Good, "There was nothing to do.".to_owned()),
             RunOutcome::Finished => availability(report),
         };
@@ -81,7 +83,11 @@ fn done(report: &Report) -> String {
         0 => String::new(),
         times => format!(", taken up again {}", count(times, plural::TIME)),
     };
+    let cluster_ca = report.scope.covers(TrustDomain::Cluster);
     match (&report.outcome, report.why) {
+        (RunOutcome::Undone, _) => format!(
+            "What the run had changed on cluster {cluster} was put back: files byte for byte, objects as they were, every component on the old certificates."
+        ),
         (RunOutcome::NothingToDo, _) => format!("No credential of cluster {cluster} was due."),
         (RunOutcome::Stopped { reason }, _) => {
             format!(
@@ -94,7 +100,15 @@ fn done(report: &Report) -> String {
                 plural::were(report.credentials.replaced)
             )
         }
-        (RunOutcome::Finished, Why::ReplaceCa) => {
+        (RunOutcome::Finished, Why::ExtendCa) => {
+            format!(
+                "The certificate authority of cluster {cluster} was given a longer life in {took}{resumed}."
+            )
+        }
+        (RunOutcome::Finished, Why::ReplaceCa | Why::Compromised) if !cluster_ca => {
+            format!("The front proxy's certificates of cluster {cluster} were replaced in {took}{resumed}.")
+        }
+        (RunOutcome::Finished, Why::ReplaceCa | Why::Compromised) => {
             format!(
                 "{replaced} of cluster {cluster} {} replaced in {took}{resumed}, the certificate authority among them.",
                 plural::were(report.credentials.replaced),

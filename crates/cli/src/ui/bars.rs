@@ -240,6 +240,7 @@ fn outcome_line(outcome: &RunOutcome, progress: &Progress, paint: Paint) -> Stri
     let took = time::seconds(progress.latest.map_or(0.0, |latest| progress.elapsed(latest)));
     match outcome {
         RunOutcome::Finished => format!("{} in {took}", paint.green("✓ finished")),
+        RunOutcome::Undone => format!("{} in {took}", paint.green("✓ everything is as it was")),
         RunOutcome::NothingToDo => paint.green("✓ there was nothing to do"),
         RunOutcome::Stopped { reason } => format!("{} {reason}", paint.yellow("■ stopped at a safe point:")),
     }

@@ -73,6 +73,7 @@ impl<W: Write> Lines<W> {
             }
             Happening::RunFinished { outcome } => Some(match outcome {
                 RunOutcome::Finished => paint.green("The run is finished."),
+                RunOutcome::Undone => paint.green("Everything is as it was before the run."),
                 RunOutcome::NothingToDo => paint.green("There was nothing to do."),
                 RunOutcome::Stopped { reason } => {
                     format!("{} {reason}", paint.yellow("The run stopped at a safe point:"))

@@ -96,15 +96,23 @@ impl AgentPool {
             "windows" => Os::Windows,
             _ => return Err(node.invalid("osType", &os, "Linux or Windows")),
         };
+        let count = node.number("count")?.unwrap_or_default();
+        if count > MOST_AGENTS {
+            return Err(node.invalid("count", &count.to_string(), "at most 5000 agents"));
+        }
         Ok(Self {
             name: node.require_text("name")?,
-            count: node.number("count")?.unwrap_or_default(),
+            count,
             os,
             availability: Availability::named(node.text("availabilityProfile")?.as_deref()),
             vmss_name: node.text("vmssName")?,
         })
     }
 }
+
+/// How many machines a pool may have: as many as Kubernetes supports in a whole cluster ("Considerations for large
+/// clusters"). The ancestor allows 100. A number beyond is a mistake that must not fill the memory with names.
+const MOST_AGENTS: u32 = 5000;
 
 /// How Linux nodes are entered.
 #[derive(Debug, Clone, PartialEq, Eq)]

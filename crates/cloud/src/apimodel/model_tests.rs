@@ -77,6 +77,22 @@ fn bad_input_is_named() {
     }
 }
 
+/// Names are made for each machine: four thousand million of them do not fit into any memory.
+#[test]
+fn pools_beyond_reason_are_refused() {
+    let pool = |count: u64| {
+        let pool = format!(
+            r#", "agentPoolProfiles": [{{"name": "a", "count": {count}, "availabilityProfile": "AvailabilitySet"}}]"#
+        );
+        ApiModel::parse(text(MASTERS, &pool).as_bytes())
+    };
+    assert!(pool(5000).is_ok_and(|model| model.agent_names(0).is_some()));
+    for count in [5001, u64::from(u32::MAX)] {
+        let error = pool(count).unwrap_err().to_string();
+        assert!(error.contains("agentPoolProfiles[0].count") && error.contains("at most 5000"), "{error}");
+    }
+}
+
 #[test]
 fn no_masters_is_an_error_not_a_panic() {
     let text = r#"{"apiVersion": "vlabs", "properties": {"masterProfile": null}}"#;

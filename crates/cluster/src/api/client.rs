@@ -97,6 +97,8 @@ pub(super) struct Clients {
 #[derive(Default)]
 struct Set {
     clients: Vec<Client>,
+    /// What they were made from.
+    credentials: Vec<Credentials>,
     /// The one that was accepted last. API servers are visited one after the other, so this may change with each
     /// request; it is only where to begin.
     accepted: AtomicUsize,
@@ -110,13 +112,31 @@ impl Clients {
 
     /// Sets the credentials for all calls that begin, or are tried again, from now on.
     pub(super) fn use_credentials(&self, credentials: &[Credentials]) -> PortResult<()> {
+        let set = Arc::new(self.set(credentials.to_vec(), 0)?);
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
+        Ok(())
+    }
+
+    fn set(&self, credentials: Vec<Credentials>, accepted: usize) -> PortResult<Set> {
         let clients = credentials
             .iter()
             .map(|credentials| client(&self.uri, credentials))
             .collect::<PortResult<_>>()?;
-        let set = Arc::new(Set { clients, accepted: AtomicUsize::new(0) });
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
-        Ok(())
+        Ok(Set { clients, credentials, accepted: AtomicUsize::new(accepted) })
+    }
+
+    /// Leaves all connections of a set behind, if it is still the one in use.
+    ///
+    /// An API server that is not well, for instance because its etcd member is away, answers late and with errors, and
+    /// keeps the connection: every further attempt on it would fare the same, while a new one may lead elsewhere.
+    fn connect_anew(&self, failed: &Arc<Set>) {
+        let Ok(fresh) = self.set(failed.credentials.clone(), failed.accepted.load(Ordering::Relaxed)) else {
+            return;
+        };
+        let mut set = self.set.write().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&set, failed) {
+            *set = Arc::new(fresh);
+        }
     }
 
     /// Makes a call, on the credentials that were accepted last or else the others, again after passing failures.
@@ -173,6 +193,7 @@ impl Clients {
         for offset in 0..set.clients.len() {
             let index = (first + offset) % set.clients.len();
             let Ok(result) = tokio::time::timeout(limit, call(set.clients[index].clone())).await else {
+                self.connect_anew(&set);
                 let cause = format!("no answer within {} s", limit.as_secs());
                 return Err(Failure::Error(PortError::new(Fault::Timeout, what, cause)));
             };
@@ -183,7 +204,12 @@ impl Clients {
                 }
                 Err(Verdict::NotAccepted(cause)) if !refusals.contains(&cause) => refusals.push(cause),
                 Err(Verdict::NotAccepted(_)) => {}
-                Err(Verdict::Error(error)) => return Err(Failure::Error(error)),
+                Err(Verdict::Error(error)) => {
+                    if error.is_transient() {
+                        self.connect_anew(&set);
+                    }
+                    return Err(Failure::Error(error));
+                }
             }
         }
         if refusals.is_empty() {

@@ -1,6 +1,8 @@
 //! The Kubernetes API.
 
+mod before;
 mod client;
+mod evict;
 mod look;
 mod object;
 mod pod;
@@ -12,9 +14,12 @@ mod workload;
 
 use async_trait::async_trait;
 use http::Uri;
+use jiff::Timestamp;
 use kubecert_core::inventory::{ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, WorkloadRef};
+use kubecert_core::model::NodeName;
+use kubecert_core::plan::ApiObject;
 use kubecert_engine::ports::{
-    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, PortError, PortResult, Rollout,
+    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError, PortResult, Rollout,
 };
 use zeroize::Zeroizing;
 
@@ -137,6 +142,36 @@ impl KubeApi for KubeClient {
     async fn set_ca_bundle(&self, holder: &CaBundleHolder, roots: &str) -> PortResult<()> {
         trust::set_ca_bundle(&self.clients, &format!("cannot set the CA bundle of {holder}"), holder, roots)
             .await
+    }
+
+    async fn remember(&self, object: &ApiObject, keep: &dyn Keep) -> PortResult<()> {
+        before::remember(&self.clients, object, keep).await
+    }
+
+    async fn put_back(
+        &self,
+        object: &ApiObject,
+        created_before: Timestamp,
+        keep: &dyn Keep,
+    ) -> PortResult<()> {
+        before::put_back(&self.clients, object, created_before, keep).await
+    }
+
+    async fn old_pods(&self) -> PortResult<Vec<OldPod>> {
+        self.clients.call("cannot list pods", |client| async move { evict::old_pods(&client).await }).await
+    }
+
+    async fn replace_daemon_pods(
+        &self,
+        workload: &WorkloadRef,
+        created_before: Timestamp,
+        except: &[NodeName],
+    ) -> PortResult<Rollout> {
+        before::replace_daemon_pods(&self.clients, workload, created_before, except).await
+    }
+
+    async fn evict(&self, pod: &ObjectRef, uid: &str) -> PortResult<()> {
+        evict::evict(&self.clients, pod, uid).await
     }
 
     async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>> {

@@ -42,6 +42,10 @@ pub(super) struct Meta {
     #[serde(deserialize_with = "null_is_default")]
     pub(super) owner_references: Vec<Owner>,
     pub(super) deletion_timestamp: Option<String>,
+    pub(super) creation_timestamp: Option<String>,
+    /// Who changed which fields when; read as it comes, since its shape follows the object's.
+    #[serde(deserialize_with = "null_is_default")]
+    pub(super) managed_fields: Vec<serde_json::Value>,
 }
 
 impl Meta {
@@ -55,6 +59,7 @@ impl Meta {
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Owner {
     pub(super) kind: String,
+    pub(super) name: String,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) controller: bool,
 }

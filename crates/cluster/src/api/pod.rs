@@ -105,6 +105,64 @@ pub(super) async fn recreate(
     until_ready(clients, pods, pod, ready).await
 }
 
+/// Creates a bare pod again as it was before the run, if it bears a run's mark or was created before that moment.
+///
+/// The specification that was kept before the run's own deletion serves, else that of the pod that is there.
+pub(super) async fn put_back(
+    clients: &Clients,
+    pod: &ObjectRef,
+    created_before: jiff::Timestamp,
+    keep: &dyn Keep,
+) -> PortResult<()> {
+    let what = format!("cannot create pod {pod} again");
+    let pods = &Collection::namespaced("api/v1", &pod.namespace, "pods");
+    let file = format!("pod-{}-{}.json", pod.namespace, pod.name);
+    let kept = match keep.get(&file).await? {
+        Some(bytes) => serde_json::from_slice::<Kept>(&bytes).ok(),
+        None => None,
+    };
+    let present: Option<Value> =
+        clients.call(&what, |client| async move { pods.get(&client, &pod.name).await }).await?;
+    let kept = match present {
+        Some(object) => {
+            let known = Pod::of(&object);
+            let created: Option<jiff::Timestamp> =
+                known.metadata.creation_timestamp.as_deref().and_then(|text| text.parse().ok());
+            let marked = known.metadata.annotations.contains_key(RECREATED);
+            if !marked && created.is_none_or(|created| created >= created_before) {
+                return Ok(());
+            }
+            let ready = holds(&known.status.conditions, "Ready");
+            let kept = match kept {
+                Some(kept) => kept,
+                None => keep_specification(keep, &file, &known, object, "").await?,
+            };
+            remove(clients, pods, pod, &known).await?;
+            Kept { ready: ready || kept.ready, pod: kept.pod }
+        }
+        None => match kept {
+            Some(kept) => kept,
+            None => return Ok(()),
+        },
+    };
+    let specification = &unmarked(kept.pod);
+    clients.call(&what, |client| async move { pods.create(&client, specification).await }).await?;
+    until_ready(clients, pods, pod, kept.ready).await
+}
+
+/// Without the mark of a run, and without a list of annotations that would be empty then.
+fn unmarked(mut pod: Value) -> Value {
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut)
+    {
+        annotations.remove(RECREATED);
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+    pod
+}
+
 /// What is stored before a pod is deleted.
 #[derive(Deserialize, Serialize)]
 struct Kept {
@@ -239,6 +297,31 @@ impl Pod {
     }
 }
 
+/// A pod, where it runs, and whether it is Ready.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Placed {
+    pub(super) metadata: Meta,
+    spec: Place,
+    status: PodStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Place {
+    node_name: String,
+}
+
+impl Placed {
+    pub(super) fn node(&self) -> &str {
+        &self.spec.node_name
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        holds(&self.status.conditions, "Ready")
+    }
+}
+
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct PodStatus {
@@ -270,6 +353,18 @@ struct Container {
 }
 
 impl PodSpec {
+    /// Whether pods mount that ConfigMap, or the Secret of a service-account token, which holds roots, too.
+    pub(super) fn mounts_roots(&self, map: &str) -> bool {
+        let is = |value: Option<&Value>| value.and_then(Value::as_str) == Some(map);
+        self.volumes.iter().any(|volume| {
+            let sources = volume.pointer("/projected/sources").and_then(Value::as_array);
+            let secret = volume.pointer("/secret/secretName").and_then(Value::as_str);
+            is(volume.pointer("/configMap/name"))
+                || secret.is_some_and(|secret| secret.contains("-token-"))
+                || sources.into_iter().flatten().any(|source| is(source.pointer("/configMap/name")))
+        })
+    }
+
     /// The names of the Secrets that pods mount, alone or projected, or take into their environment.
     pub(super) fn secrets(&self) -> BTreeSet<String> {
         let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);

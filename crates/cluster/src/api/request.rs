@@ -88,6 +88,19 @@ impl Collection {
         }
     }
 
+    /// Creates a subresource of an object, for example an eviction.
+    pub(super) async fn subresource(
+        &self,
+        client: &Client,
+        name: &str,
+        kind: &str,
+        body: &Value,
+    ) -> Result<()> {
+        let body = serde_json::to_vec(body).map_err(|error| CallError::Answer(error.to_string()))?;
+        let request = self.0.create_subresource(kind, name, &PostParams::default(), body)?;
+        send::<Value>(client, request).await.map(drop)
+    }
+
     /// Deletes an object, with its own grace period; only the one with that uid, where one is given. That it, or that
     /// one, is gone is fine.
     pub(super) async fn delete(&self, client: &Client, name: &str, uid: Option<&str>) -> Result<()> {

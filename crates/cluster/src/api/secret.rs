@@ -164,6 +164,35 @@ pub(super) async fn write_tls(
         .await
 }
 
+/// The named entries of a Secret as they are, encoded; `None` if it is gone. What comes of this is kept in the run
+/// directory, where keys of the cluster lie anyway, until the run has ended.
+pub(super) async fn fields(
+    client: &Client,
+    secret: &ObjectRef,
+    names: &[&str],
+) -> Result<Option<Vec<(String, Option<String>)>>> {
+    let secrets = Collection::namespaced("api/v1", &secret.namespace, "secrets");
+    let Some(whole) = secrets.get::<Value>(client, &secret.name).await? else { return Ok(None) };
+    let entry = |name: &&str| {
+        let value = whole.get("data").and_then(|data| data.get(*name)).and_then(Value::as_str);
+        ((*name).to_owned(), value.map(str::to_owned))
+    };
+    // An entry that is not there is not to be made.
+    Ok(Some(names.iter().map(entry).filter(|(_, value)| value.is_some()).collect()))
+}
+
+/// Puts entries of a Secret back, and takes a run's mark away. A Secret that is gone needs neither.
+pub(super) async fn put_back(
+    clients: &Clients,
+    what: &str,
+    secret: &ObjectRef,
+    entries: &Value,
+) -> PortResult<()> {
+    let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
+    let patch_ = json!({ "metadata": { "annotations": { RENEWED: Value::Null } }, "data": entries });
+    patch(clients, what, secrets, secret, &patch_).await
+}
+
 /// Has a token signed anew. A Secret that is gone has none.
 ///
 /// Blanked rather than deleted: since 1.24 a deleted Secret does not come back by itself. Mark and blank are one patch,

@@ -247,6 +247,33 @@ pub(super) async fn ca_bundles(client: &Client) -> Result<Vec<(CaBundleHolder, V
     Ok(bundles.collect())
 }
 
+/// The `caBundle` of an object as it holds it: base64 over PEM.
+pub(super) async fn ca_bundle(client: &Client, holder: &CaBundleHolder) -> Result<Option<String>> {
+    let webhook = |path: &'static str, name: &String, hook: &String| {
+        let (client, name, hook) = (client.clone(), name.clone(), hook.clone());
+        async move {
+            let present: Option<Webhooks> = Collection::new(path).get(&client, &name).await?;
+            let hooks = present.map(|list| list.webhooks).unwrap_or_default();
+            Ok(hooks
+                .into_iter()
+                .find(|known| known.name == hook)
+                .and_then(|known| known.client_config.ca_bundle))
+        }
+    };
+    match holder {
+        CaBundleHolder::ApiService(name) => {
+            let present: Option<ApiService> = Collection::new(API_SERVICES).get(client, name).await?;
+            Ok(present.and_then(|service| service.spec.ca_bundle))
+        }
+        CaBundleHolder::ValidatingWebhook(name, hook) => webhook(VALIDATING, name, hook).await,
+        CaBundleHolder::MutatingWebhook(name, hook) => webhook(MUTATING, name, hook).await,
+        CaBundleHolder::CustomResourceConversion(name) => {
+            let present: Option<CustomResource> = Collection::new(CUSTOM_RESOURCES).get(client, name).await?;
+            Ok(present.and_then(CustomResource::ca_bundle))
+        }
+    }
+}
+
 /// Replaces a `caBundle`. A holder that is gone, or has no such webhook any more, needs none.
 pub(super) async fn set_ca_bundle(
     clients: &Clients,
@@ -254,7 +281,16 @@ pub(super) async fn set_ca_bundle(
     holder: &CaBundleHolder,
     roots: &str,
 ) -> PortResult<()> {
-    let bundle = &STANDARD.encode(roots);
+    set_encoded_ca_bundle(clients, what, holder, &STANDARD.encode(roots)).await
+}
+
+/// The same with what the object is to hold, base64 over PEM.
+pub(super) async fn set_encoded_ca_bundle(
+    clients: &Clients,
+    what: &str,
+    holder: &CaBundleHolder,
+    bundle: &str,
+) -> PortResult<()> {
     clients
         .call(what, |client| async move {
             match holder {

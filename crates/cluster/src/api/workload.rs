@@ -1,5 +1,7 @@
 //! Workload controllers: which there are, restarting them, and how far that is.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures::try_join;
 use kube::Client;
 use kubecert_core::inventory::{WorkloadKind, WorkloadRef};
@@ -8,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::client::Result;
-use super::object::{Condition, Meta, null_is_default};
+use super::object::{Condition, Meta, holds, null_is_default};
 use super::pod::PodSpec;
 use super::request::Collection;
 
@@ -49,10 +51,64 @@ pub(super) async fn restart(client: &Client, workload: &WorkloadRef, stamp: &str
     collection(workload).strategic(client, &workload.name, &patch).await.map(drop)
 }
 
+/// The annotation's present value; the outer `None` where the workload is gone.
+pub(super) async fn stamp(client: &Client, workload: &WorkloadRef) -> Result<Option<Option<String>>> {
+    let found: Option<Workload> = collection(workload).get(client, &workload.name).await?;
+    Ok(found.map(|found| found.spec.template.metadata.annotations.get(RESTARTED_AT).cloned()))
+}
+
+/// Sets the annotation to what it was, or takes it away, which is a rollout, too, if it changes anything.
+pub(super) async fn set_stamp(client: &Client, workload: &WorkloadRef, stamp: Option<&str>) -> Result<()> {
+    let patch = json!({ "spec": { "template": { "metadata": { "annotations": { RESTARTED_AT: stamp } } } } });
+    collection(workload).strategic(client, &workload.name, &patch).await.map(drop)
+}
+
 /// How far the rollout of a workload is.
 pub(super) async fn rollout(client: &Client, workload: &WorkloadRef) -> Result<Rollout> {
     let found: Option<Workload> = collection(workload).get(client, &workload.name).await?;
-    Ok(found.map_or(Rollout::Complete, |found| progress(workload.kind, &found)))
+    let Some(found) = found else { return Ok(Rollout::Complete) };
+    let progress = progress(workload.kind, &found);
+    if matches!(progress, Rollout::Complete) || found.status.observed_generation < found.metadata.generation {
+        return Ok(progress);
+    }
+    let nodes: Vec<Node> = Collection::new("/api/v1/nodes").list(client, None).await?;
+    let silent: BTreeSet<String> =
+        nodes.into_iter().filter(Node::is_silent).map(|node| node.metadata.name).collect();
+    if silent.is_empty() {
+        return Ok(progress);
+    }
+    let pods: Vec<Pod> =
+        Collection::namespaced("api/v1", &workload.namespace, "pods").list(client, None).await?;
+    let (away, there): (Vec<Pod>, Vec<Pod>) = pods
+        .into_iter()
+        .filter(|pod| found.spec.selector.matches(&pod.metadata.labels))
+        .partition(|pod| silent.contains(&pod.spec.node_name));
+    Ok(if away.is_empty() { progress } else { without(workload.kind, &found, away.len(), &there) })
+}
+
+/// How far the rollout is on the nodes that answer.
+///
+/// A pod on a node whose kubelet is silent can be neither replaced nor ended, so its controller would be waited for until
+/// the node comes back. Whether a run may go on without that node is decided elsewhere.
+fn without(kind: WorkloadKind, workload: &Workload, away: usize, there: &[Pod]) -> Rollout {
+    let Workload { spec, status, .. } = workload;
+    let wanted = spec.template.metadata.annotations.get(RESTARTED_AT);
+    let old = there.iter().filter(|pod| pod.metadata.annotations.get(RESTARTED_AT) != wanted).count();
+    if old > 0 {
+        return Rollout::Under(format!("{old} old pods still run{}", obstacle(kind, spec, status)));
+    }
+    let away = i64::try_from(away).unwrap_or(i64::MAX);
+    let wanted = match kind {
+        WorkloadKind::DaemonSet => status.desired_number_scheduled.saturating_sub(away),
+        WorkloadKind::StatefulSet => spec.replicas.unwrap_or(1).saturating_sub(away),
+        // Its pods are made again on other nodes.
+        WorkloadKind::Deployment => spec.replicas.unwrap_or(1),
+    };
+    let ready = there.iter().filter(|pod| holds(&pod.status.conditions, "Ready")).count();
+    if i64::try_from(ready).unwrap_or(i64::MAX) < wanted {
+        return Rollout::Under(format!("{ready} of {wanted} pods ready on nodes that answer"));
+    }
+    Rollout::Complete
 }
 
 /// What `kubectl rollout status` looks at, and three cases more.
@@ -142,6 +198,7 @@ struct Workload {
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
     replicas: Option<i64>,
+    selector: Selector,
     paused: bool,
     update_strategy: Strategy,
     template: Template,
@@ -166,7 +223,70 @@ struct RollingUpdate {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Template {
+    metadata: Meta,
     spec: PodSpec,
+}
+
+/// Which pods are a workload's. One by expressions, which is rare, matches none here: then nobody is left out.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Selector {
+    #[serde(deserialize_with = "null_is_default")]
+    match_labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
+        !self.match_labels.is_empty()
+            && self.match_labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    metadata: Meta,
+    status: Conditions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Conditions {
+    #[serde(deserialize_with = "null_is_default")]
+    conditions: Vec<Condition>,
+}
+
+impl Node {
+    /// Whether its kubelet has not been heard of for so long that the control plane knows nothing about it.
+    fn is_silent(&self) -> bool {
+        self.status
+            .conditions
+            .iter()
+            .any(|condition| condition.kind == "Ready" && condition.status == "Unknown")
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    metadata: PodMeta,
+    spec: Placement,
+    status: Conditions,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PodMeta {
+    #[serde(deserialize_with = "null_is_default")]
+    labels: BTreeMap<String, String>,
+    #[serde(deserialize_with = "null_is_default")]
+    annotations: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Placement {
+    node_name: String,
 }
 
 /// The status of all three kinds; each has some of these fields.
@@ -267,5 +387,29 @@ mod tests {
             }),
             "1 of 2 pods ready",
         );
+    }
+
+    #[test]
+    fn pods_on_silent_nodes_are_not_waited_for() {
+        let daemon_set: Workload = serde_json::from_value(json!({
+            "spec": { "template": { "metadata": { "annotations": { RESTARTED_AT: "2" } } } },
+            "status": { "desiredNumberScheduled": 2 },
+        }))
+        .expect("a workload");
+        let check = |stamp: &str, ready: &str, expected: &str| {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": { "annotations": { RESTARTED_AT: stamp } },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            }))
+            .expect("a pod");
+            let text = match without(WorkloadKind::DaemonSet, &daemon_set, 1, &[pod]) {
+                Rollout::Complete => "complete".to_owned(),
+                Rollout::Under(text) => text,
+            };
+            assert_eq!(text, expected);
+        };
+        check("1", "True", "1 old pods still run");
+        check("2", "False", "0 of 1 pods ready on nodes that answer");
+        check("2", "True", "complete");
     }
 }

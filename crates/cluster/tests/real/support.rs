@@ -187,6 +187,22 @@ impl Nodes for LoopbackNodes {
         unused()
     }
 
+    async fn remains(
+        &self,
+        _: &NodeName,
+        _: &NodeQuestion,
+    ) -> PortResult<Option<(RunId, Vec<kubecert_core::inventory::FileFacts>)>> {
+        unused()
+    }
+
+    async fn audited_clients(
+        &self,
+        _: &NodeName,
+        _: &str,
+    ) -> PortResult<Vec<kubecert_engine::ports::AuditedClient>> {
+        unused()
+    }
+
     async fn read(&self, _: &NodeName, _: &str) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
         unused()
     }

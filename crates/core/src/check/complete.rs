@@ -1,82 +1,187 @@
 //! Whether a plan forgets something, and what can be said of names, validity and secrets (I9 to I11).
 
 use std::collections::BTreeSet;
+use std::io::{self, Write as _};
 
 use super::{Invariant, Violation};
-use crate::intent::Why;
-use crate::inventory::{CertificateFacts, Inventory, NodeFacts, Observed};
+use crate::intent::{Scope, Why};
+use crate::inventory::{CertificateFacts, FileFacts, Inventory, NodeFacts, Observed};
 use crate::layout::{KUBELET_PKI, kubelet_client_link};
 use crate::model::TrustDomain;
-use crate::plan::{Action, Plan, Target};
+use crate::plan::{Action, KeyOrder, Plan, Target};
 
-/// I9: everything of the old PKI that the inventory shows is renewed by some step, or kept for a stated reason.
+/// I9: everything that the reason of the plan concerns, as the inventory shows it, is renewed by some step, or kept for
+/// a stated reason.
 pub fn complete(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
-    if plan.why != Why::ReplaceCa {
-        return Vec::new();
-    }
     let done = Done::of(plan);
     let mut forgotten: Vec<String> = Vec::new();
+    // A CA that can gain nothing stays as it is, for a stated reason, and everybody who holds it with it.
+    let extends = plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster);
+    if plan.why == Why::ExtendCa && !extends {
+        forgotten.push("the cluster CA".to_owned());
+        return missing(plan, &done, forgotten);
+    }
     for (name, node) in &inventory.nodes {
         match node {
             Observed::Seen(facts) => {
-                let files = files_of_old_pki(facts, inventory);
+                let files = concerned(plan, facts, inventory);
                 let missing = files.filter(|path| !done.files.contains(&(name.as_str(), path.as_str())));
                 forgotten.extend(missing.map(|path| format!("{path} on {name}")));
             }
             Observed::Unreadable(_) => forgotten.push(format!("node {name}")),
         }
     }
-    for leaf in inventory.description.certificates.keys().filter(|leaf| leaf.as_str() != "ca") {
-        if !plan.leaves.iter().any(|order| &order.id == leaf) {
-            forgotten.push(format!("certificate {leaf}"));
-        }
+    let cluster = plan.scope.covers(TrustDomain::Cluster);
+    if cluster && plan.why != Why::ExtendCa {
+        let described = inventory.description.certificates.keys().filter(|leaf| leaf.as_str() != "ca");
+        forgotten.extend(described.map(|leaf| format!("certificate {leaf}")));
     }
-    if let Some(api) = inventory.api.seen() {
+    if cluster && let Some(api) = inventory.api.seen() {
         let ca = inventory.current_ca().map(|ca| ca.fingerprint.as_str());
         let ours = |certificate: &CertificateFacts| {
             ca.is_some()
                 && (certificate.signed_by.as_deref() == ca || Some(certificate.fingerprint.as_str()) == ca)
         };
-        forgotten.extend(api.workloads.iter().map(ToString::to_string));
-        forgotten.extend(api.bare_pods.iter().chain(&api.job_pods).map(|pod| format!("pod {pod}")));
-        forgotten.extend(api.token_secrets.iter().map(|secret| format!("token Secret {}", secret.object)));
         let held = api.tls_secrets.iter().filter(|secret| secret.chain.first().is_some_and(ours));
         forgotten.extend(held.map(|secret| format!("TLS Secret {}", secret.object)));
-        let holders = api.ca_bundles.iter().filter(|(_, roots)| roots.iter().any(ours));
-        forgotten.extend(holders.map(|(holder, _)| holder.to_string()));
+        if plan.why != Why::Renew {
+            forgotten.extend(api.workloads.iter().map(ToString::to_string));
+            forgotten.extend(api.bare_pods.iter().chain(&api.job_pods).map(|pod| format!("pod {pod}")));
+            let holders = api.ca_bundles.iter().filter(|(_, roots)| roots.iter().any(ours));
+            forgotten.extend(holders.map(|(holder, _)| holder.to_string()));
+        }
+        if plan.why.replaces_everything() {
+            forgotten
+                .extend(api.token_secrets.iter().map(|secret| format!("token Secret {}", secret.object)));
+        }
     }
-    forgotten
+    let mut violations = missing(plan, &done, forgotten);
+    violations.extend(due(plan, inventory));
+    violations
+}
+
+/// Those of some things that are neither renewed nor kept.
+fn missing(plan: &Plan, done: &Done<'_>, concerned: Vec<String>) -> Vec<Violation> {
+    let kept: BTreeSet<&str> = plan.kept.iter().map(|kept| kept.id.as_str()).collect();
+    concerned
         .into_iter()
-        .filter(|id| !done.objects.contains(id) && !plan.kept.iter().any(|kept| &kept.id == id))
+        .filter(|id| !done.objects.contains(id) && !kept.contains(id.as_str()))
         .map(|id| {
             Violation::new(Invariant::Complete, id, "it is neither renewed nor kept for a stated reason")
         })
         .collect()
 }
 
-/// Files on a node with a certificate of the old PKI. What kubelet has left behind beside its present certificate is
-/// used by nobody.
-fn files_of_old_pki<'a>(facts: &'a NodeFacts, inventory: &'a Inventory) -> impl Iterator<Item = String> + 'a {
-    let mut authorities: BTreeSet<&str> =
-        inventory.current_ca().map(|ca| ca.fingerprint.as_str()).into_iter().collect();
-    let front_proxy = facts.file(&crate::layout::certificate_file("proxy-ca.crt"));
+/// I9 for the reason `renew`: what the description holds and is due is renewed.
+fn due(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
+    if plan.why != Why::Renew || !plan.scope.covers(TrustDomain::Cluster) {
+        return Vec::new();
+    }
+    let within = i64::from(plan.limits.renew_within_days) * 86_400;
+    let leaves = inventory.description.certificates.iter().filter(|(leaf, facts)| {
+        leaf.as_str() != "ca" && facts.not_after.as_second() - inventory.taken.as_second() < within
+    });
+    leaves
+        .filter(|(leaf, _)| !plan.leaves.iter().any(|order| &order.id == *leaf))
+        .map(|(leaf, _)| {
+            Violation::new(Invariant::Complete, format!("certificate {leaf}"), "it is due and not renewed")
+        })
+        .collect()
+}
+
+/// The files of a node that hold something that the reason concerns: for a longer life the CA itself, for new leaves
+/// leaves, and for another CA whatever is of the old one.
+fn concerned<'a>(
+    plan: &'a Plan,
+    facts: &'a NodeFacts,
+    inventory: &'a Inventory,
+) -> Box<dyn Iterator<Item = String> + 'a> {
+    let ca = inventory.current_ca().map(|ca| ca.fingerprint.as_str());
+    match plan.why {
+        Why::ReplaceCa | Why::Compromised => Box::new(files_of_old_pki(plan.scope, facts, inventory)),
+        Why::ExtendCa => Box::new(
+            in_use(facts)
+                .filter(move |file| {
+                    file.certificates.iter().any(|held| Some(held.fingerprint.as_str()) == ca)
+                })
+                .map(|file| file.path.clone()),
+        ),
+        Why::Renew => Box::new(
+            in_use(facts)
+                .filter(|file| is_presented(file))
+                .filter(|file| !is_described(&file.path, inventory))
+                .filter(|file| plan.scope.covers(domain_of(&file.path)))
+                .map(|file| file.path.clone()),
+        ),
+    }
+}
+
+/// Whether it is presented rather than trusted. AKS engine's own serving certificates of kubelets are marked as CAs.
+fn is_presented(file: &FileFacts) -> bool {
+    let kubelet = file.path == crate::layout::certificate_file("kubeletserver.crt");
+    file.certificates.first().is_some_and(|certificate| !certificate.is_ca || kubelet)
+}
+
+/// Whose certificates a file is for.
+fn domain_of(path: &str) -> TrustDomain {
+    let front_proxy = ["proxy.crt", "proxy-ca.crt"].map(crate::layout::certificate_file);
+    if front_proxy.iter().any(|file| file == path) { TrustDomain::FrontProxy } else { TrustDomain::Cluster }
+}
+
+/// Whether a file is the copy of a certificate that the description holds, and stands and falls with that.
+fn is_described(path: &str, inventory: &Inventory) -> bool {
+    let base = path.strip_prefix(crate::layout::CERTIFICATES).and_then(|rest| rest.strip_suffix(".crt"));
+    base.is_some_and(|base| {
+        let leaf = crate::model::LeafId::from(base.trim_start_matches('/'));
+        inventory.description.certificates.contains_key(&leaf)
+    })
+}
+
+/// Files that some process may read. What kubelet has left behind beside its present certificate is used by nobody.
+fn in_use(facts: &NodeFacts) -> impl Iterator<Item = &FileFacts> {
+    facts
+        .files
+        .iter()
+        .filter(|file| !file.path.starts_with(KUBELET_PKI) || file.path == kubelet_client_link())
+        .filter(|file| !file.path.starts_with(crate::layout::STAGE))
+}
+
+/// Files on a node with a certificate of the old PKI.
+fn files_of_old_pki<'a>(
+    scope: Scope,
+    facts: &'a NodeFacts,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = String> + 'a {
+    let cluster = inventory.current_ca().filter(|_| scope.covers(TrustDomain::Cluster));
+    let mut authorities: BTreeSet<&str> = cluster.map(|ca| ca.fingerprint.as_str()).into_iter().collect();
+    let front_proxy = facts
+        .file(&crate::layout::certificate_file("proxy-ca.crt"))
+        .filter(|_| scope.covers(TrustDomain::FrontProxy));
     authorities.extend(
         front_proxy
             .and_then(|file| file.certificates.first())
             .map(|certificate| certificate.fingerprint.as_str()),
     );
-    facts
-        .files
-        .iter()
+    in_use(facts)
         .filter(move |file| {
             file.certificates.iter().any(|certificate| {
                 authorities.contains(certificate.fingerprint.as_str())
                     || certificate.signed_by.as_deref().is_some_and(|by| authorities.contains(by))
             })
         })
-        .filter(|file| !file.path.starts_with(KUBELET_PKI) || file.path == kubelet_client_link())
-        .filter(|file| !file.path.starts_with(crate::layout::STAGE))
         .map(|file| file.path.clone())
+}
+
+/// Leaves on a node that the old cluster CA has signed, the CA itself apart.
+pub fn leaves_of_old_pki<'a>(
+    facts: &'a NodeFacts,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = String> + 'a {
+    let old = inventory.current_ca().map(|ca| ca.fingerprint.as_str());
+    files_of_old_pki(Scope::ClusterCa, facts, inventory).filter(move |path| {
+        let leaf = facts.file(path).and_then(|file| file.certificates.first());
+        leaf.is_some_and(|leaf| !leaf.is_ca && old.is_some() && leaf.signed_by.as_deref() == old)
+    })
 }
 
 /// What a plan renews.
@@ -141,7 +246,8 @@ fn within(leaf: &CertificateFacts, issuer: &CertificateFacts) -> Option<String> 
     (leaf.not_before >= leaf.not_after).then(|| "it ends before it begins".to_owned())
 }
 
-/// I11: a new CA has another common name than the old CA of its domain, and than any other new one of its domain.
+/// I11: a new CA has another common name than the old CA of its domain, and than any other new one of its domain; one
+/// that keeps its key keeps its name.
 pub fn names(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     let mut seen: BTreeSet<(TrustDomain, String)> = BTreeSet::new();
     if let Some(ca) = inventory.current_ca() {
@@ -152,14 +258,19 @@ pub fn names(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
         let subject = file.and_then(|file| file.certificates.first()).map(|ca| ca.subject.as_str());
         seen.extend(subject.and_then(common_name).map(|name| (TrustDomain::FrontProxy, name)));
     }
-    plan.authorities
-        .iter()
-        .filter(|order| !seen.insert((order.domain, order.common_name.clone())))
-        .map(|order| {
-            let subject = format!("new CA of the {} domain", order.domain);
-            Violation::new(Invariant::Names, subject, format!("its name {} is taken", order.common_name))
-        })
-        .collect()
+    let mut violations = Vec::new();
+    for order in &plan.authorities {
+        let known = !seen.insert((order.domain, order.common_name.clone()));
+        let name = &order.common_name;
+        let why = match (order.key == KeyOrder::Same, known) {
+            (false, true) => format!("its name {name} is taken"),
+            (true, false) => format!("its name {name} is not the one that its leaves name"),
+            _ => continue,
+        };
+        let subject = format!("new CA of the {} domain", order.domain);
+        violations.push(Violation::new(Invariant::Names, subject, why));
+    }
+    violations
 }
 
 fn common_name(subject: &str) -> Option<String> {
@@ -169,11 +280,74 @@ fn common_name(subject: &str) -> Option<String> {
 /// I11: nothing that is written down holds a private key. Plans, records, events and reports are made of types that
 /// have no place for one; this looks at what a plan really says.
 pub fn no_secret(plan: &Plan) -> Vec<Violation> {
-    match serde_json::to_string(plan) {
-        Ok(text) if !text.contains("PRIVATE KEY") => Vec::new(),
-        Ok(_) => vec![Violation::new(Invariant::Names, "the plan", "it holds a private key")],
+    let mut search = Search::default();
+    let written = {
+        let mut writer = io::BufWriter::with_capacity(64 * 1024, &mut search);
+        serde_json::to_writer(&mut writer, plan).and_then(|()| writer.flush().map_err(serde_json::Error::io))
+    };
+    match written {
+        Ok(()) if !search.found => Vec::new(),
+        Ok(()) => vec![Violation::new(Invariant::Names, "the plan", "it holds a private key")],
         Err(error) => {
             vec![Violation::new(Invariant::Form, "the plan", format!("it cannot be written: {error}"))]
         }
+    }
+}
+
+/// Looks for private keys in what is written to it, and keeps nothing of it but the end that the beginning of one might
+/// be: the plan of a large cluster has tens of megabytes.
+#[derive(Default)]
+struct Search {
+    tail: Vec<u8>,
+    found: bool,
+}
+
+impl Search {
+    const WANTED: &[u8] = b"PRIVATE KEY";
+
+    fn holds(text: &[u8]) -> bool {
+        text.windows(Self::WANTED.len()).any(|window| window == Self::WANTED)
+    }
+}
+
+impl io::Write for Search {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let overlap = Self::WANTED.len() - 1;
+        let head = text.len().min(overlap);
+        self.tail.extend_from_slice(&text[..head]);
+        self.found |= Self::holds(&self.tail) || Self::holds(text);
+        if text.len() >= overlap {
+            self.tail.clear();
+            self.tail.extend_from_slice(&text[text.len() - overlap..]);
+        } else {
+            self.tail.drain(..self.tail.len().saturating_sub(overlap));
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_key_is_found_however_it_is_cut() {
+        let text = b"-----BEGIN RSA PRIVATE KEY-----";
+        for size in 1..=text.len() {
+            let mut search = Search::default();
+            for piece in text.chunks(size) {
+                search.write_all(piece).unwrap();
+            }
+            assert!(search.found, "in pieces of {size}");
+        }
+        let mut search = Search::default();
+        for piece in ["PRIVATE", " ", "", "KE", "y", "PRIVATE", "KEY"] {
+            search.write_all(piece.as_bytes()).unwrap();
+        }
+        assert!(!search.found);
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{Invariant, Violation};
 use crate::intent::Strategy;
-use crate::model::{Component, Generation};
+use crate::model::{Component, Generation, TrustDomain};
 use crate::plan::PhaseName;
-use crate::world::{Generations, Kind, Presented, Process, Slot, Value, Values, World};
+use crate::world::{Generations, Kind, Kinship, Presented, Process, Slot, Value, Values, World};
 
 /// I1: every client accepts its server, and every server its clients.
 ///
@@ -14,16 +14,15 @@ use crate::world::{Generations, Kind, Presented, Process, Slot, Value, Values, W
 /// it must be good enough without it.
 pub fn trust(world: &World) -> Vec<Violation> {
     let mut violations = Vec::new();
+    let kinship = world.kinship(TrustDomain::Cluster);
     let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
-        edge.judge(client, server, &mut violations);
+        edge.judge(client, server, kinship, &mut violations);
     };
     let clients = api_clients(world);
     for server in world.each(Component::ApiServer) {
         let who = server.who.as_ref();
-        let serving = server.possible(Slot::Serving);
         for client in &clients {
-            check(&client.who, who, Edge::of(client.roots, serving));
-            check(&client.who, who, Edge::back(client.leaf, server.possible(Slot::ClientCa)));
+            with_client(server, client, &mut check);
         }
         for etcd in world.each(Component::Etcd) {
             // AKS engine's API servers know their own member only (`--etcd-servers=https://127.0.0.1:2379`), but the
@@ -33,14 +32,7 @@ pub fn trust(world: &World) -> Vec<Violation> {
             check(who, member, Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa)));
         }
         for kubelet in world.each(Component::Kubelet) {
-            let node = kubelet.who.as_ref();
-            // Without `--kubelet-certificate-authority` any certificate will do; AKS engine's are self-signed.
-            check(who, node, Edge::of(server.possible(Slot::KubeletCa), kubelet.possible(Slot::Serving)));
-            check(
-                who,
-                node,
-                Edge::back(server.possible(Slot::KubeletClient), kubelet.possible(Slot::ClientCa)),
-            );
+            with_kubelet(server, kubelet, &mut check);
         }
         for pod in &world.pod_servers {
             let name = format_args!("pods with Secret {}", pod.secret);
@@ -51,8 +43,6 @@ pub fn trust(world: &World) -> Vec<Violation> {
                     Edge::of(Some(Values::held(*roots)), Some(pod.presented)),
                 );
             }
-            let known = Some(Values::held(world.extension));
-            check(who, &name, Edge::back(server.possible(Slot::ProxyClient), known));
         }
     }
     for member in world.each(Component::Etcd) {
@@ -68,6 +58,70 @@ pub fn trust(world: &World) -> Vec<Violation> {
             check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
         }
     }
+    let kinship = world.kinship(TrustDomain::FrontProxy);
+    for server in world.each(Component::ApiServer) {
+        for pod in &world.pod_servers {
+            let name = format_args!("pods with Secret {}", pod.secret);
+            let edge = Edge::back(server.possible(Slot::ProxyClient), Some(Values::held(world.extension)));
+            edge.judge(server.who.as_ref(), &name, kinship, &mut violations);
+        }
+    }
+    violations
+}
+
+/// What an API server and one of its clients make of each other.
+fn with_client(
+    server: &Process,
+    client: &ApiClient<'_>,
+    check: &mut impl FnMut(&dyn fmt::Display, &dyn fmt::Display, Edge),
+) {
+    let who = server.who.as_ref();
+    check(&client.who, who, Edge::of(client.roots, server.possible(Slot::Serving)));
+    check(&client.who, who, Edge::back(client.leaf, server.possible(Slot::ClientCa)));
+}
+
+/// What an API server, as a client, and a kubelet make of each other.
+fn with_kubelet(
+    server: &Process,
+    kubelet: &Process,
+    check: &mut impl FnMut(&dyn fmt::Display, &dyn fmt::Display, Edge),
+) {
+    let (who, node) = (server.who.as_ref(), kubelet.who.as_ref());
+    // Without `--kubelet-certificate-authority` any certificate will do; AKS engine's are self-signed.
+    check(who, node, Edge::of(server.possible(Slot::KubeletCa), kubelet.possible(Slot::Serving)));
+    check(who, node, Edge::back(server.possible(Slot::KubeletClient), kubelet.possible(Slot::ClientCa)));
+}
+
+/// Whether nobody but API servers has to do with a process, and no token of its own is among what it holds: then
+/// [`of_bystanders`] says all that I1, I2 and I5 say of it.
+pub(super) fn is_bystander(process: &Process) -> bool {
+    matches!(
+        process.who.kind,
+        Kind::Administrator
+            | Kind::Component(Component::Kubelet | Component::KubeProxy | Component::Scheduler)
+    ) && process.possible(Slot::Token).is_none()
+}
+
+/// I1 and I5 for these bystanders alone: what [`trust`] and [`in_use`] say beyond what they said before the bystanders
+/// came to hold something else.
+pub(super) fn of_bystanders(world: &World, bystanders: &[&Process]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let kinship = world.kinship(TrustDomain::Cluster);
+    let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
+        edge.judge(client, server, kinship, &mut violations);
+    };
+    let clients: Vec<ApiClient<'_>> = bystanders.iter().map(|process| ApiClient::of(process)).collect();
+    for server in world.each(Component::ApiServer) {
+        for client in &clients {
+            with_client(server, client, &mut check);
+        }
+        for kubelet in bystanders {
+            if kubelet.who.kind == Kind::Component(Component::Kubelet) {
+                with_kubelet(server, kubelet, &mut check);
+            }
+        }
+    }
+    violations.extend(in_use_by(world, &clients));
     violations
 }
 
@@ -96,7 +150,7 @@ pub fn tokens(world: &World) -> Vec<Violation> {
         for secret in &world.token_secrets {
             check(&format_args!("Secret {}", secret.object), secret.token);
         }
-        for process in &world.processes {
+        for process in world.token_holders() {
             if let Some(token) = process.possible(Slot::Token) {
                 check(process.who.as_ref(), token);
             }
@@ -110,11 +164,15 @@ pub fn tokens(world: &World) -> Vec<Violation> {
 /// I1 says the same of each connection; this says it of each store, and also covers leaves that nobody may be presenting
 /// at the moment but that lie on a disk where a process would pick them up.
 pub fn in_use(world: &World) -> Vec<Violation> {
-    let clients = api_clients(world);
+    in_use_by(world, &api_clients(world))
+}
+
+fn in_use_by(world: &World, clients: &[ApiClient<'_>]) -> Vec<Violation> {
     let mut violations = Vec::new();
     for server in world.each(Component::ApiServer) {
         let Some(accepted) = server.possible(Slot::ClientCa) else { continue };
-        let surely = accepted.surely();
+        let kinship = world.kinship(TrustDomain::Cluster);
+        let surely = accepted.surely_as(kinship);
         for generation in [Generation::Old, Generation::New] {
             let ca = Generations::one(generation);
             if surely.holds(ca) {
@@ -157,11 +215,17 @@ impl Edge {
         Self { verifier, presented, client_verifies: false }
     }
 
-    fn judge(&self, client: &dyn fmt::Display, server: &dyn fmt::Display, violations: &mut Vec<Violation>) {
+    fn judge(
+        &self,
+        client: &dyn fmt::Display,
+        server: &dyn fmt::Display,
+        kinship: Kinship,
+        violations: &mut Vec<Violation>,
+    ) {
         let (Some(verifier), Some(presented)) = (self.verifier, self.presented) else { return };
         for held in verifier.generations() {
             for leaf in presented.presented() {
-                if !held.accepts(leaf) {
+                if !held.seen_as(kinship).accepts(leaf) {
                     let why = if self.client_verifies {
                         format!("the client may trust {held}, the server may present {leaf}")
                     } else {
@@ -179,6 +243,16 @@ struct ApiClient<'a> {
     who: Name<'a>,
     roots: Option<Values>,
     leaf: Option<Values>,
+}
+
+impl<'a> ApiClient<'a> {
+    const fn of(process: &'a Process) -> Self {
+        Self {
+            who: Name::Process(process),
+            roots: process.possible(Slot::ApiRoots),
+            leaf: process.possible(Slot::ApiClient),
+        }
+    }
 }
 
 enum Name<'a> {
@@ -204,11 +278,7 @@ fn api_clients(world: &World) -> Vec<ApiClient<'_>> {
         .filter(|process| {
             !matches!(process.who.kind, Kind::Component(Component::ApiServer | Component::Etcd))
         })
-        .map(|process| ApiClient {
-            who: Name::Process(process),
-            roots: process.possible(Slot::ApiRoots),
-            leaf: process.possible(Slot::ApiClient),
-        })
+        .map(ApiClient::of)
         .collect();
     clients.extend(world.pods.iter().map(|pod| ApiClient {
         who: Name::Pod(pod),
@@ -240,24 +310,33 @@ fn api_clients(world: &World) -> Vec<ApiClient<'_>> {
 /// Clients beyond the plan's reach, and how long they are promised to work.
 ///
 /// With cross certificates one that knows the old CA works until that is dropped, and one that was given the new CA works
-/// from the end of the introduction. With bundles one that knows the old CA alone works until servers present new
-/// leaves, one that knows both works throughout, and one that knows the new CA alone works once all do.
+/// from the end of the introduction. Where the CA stays, or keeps its key, nobody notices anything. With bundles one that
+/// knows the old CA alone works until servers present new leaves (and again when an undo has put those back), one that
+/// knows both works throughout, and one that knows the new CA alone works once all do.
 fn outside<'a>(strategy: Strategy, phase: PhaseName) -> impl Iterator<Item = ApiClient<'a>> {
     let client = |who, roots, leaf| ApiClient {
         who: Name::Fixed(who),
         roots: Some(Values::held(roots)),
         leaf: Some(Values::one(Value::Presents(leaf))),
     };
-    let cross = strategy == Strategy::CrossSigned;
-    let old_until = if cross { PhaseName::Drop } else { PhaseName::Switch };
-    let new_from = if cross { PhaseName::Switch } else { PhaseName::Drop };
+    let (old_until, new_from) = match strategy {
+        Strategy::CrossSigned => (Some(PhaseName::Drop), Some(PhaseName::Switch)),
+        Strategy::Bundled => (Some(PhaseName::Switch), Some(PhaseName::Drop)),
+        Strategy::SameKey => (None, Some(PhaseName::Prepare)),
+        Strategy::SameCa => (None, None),
+    };
+    let both_known = strategy != Strategy::SameCa;
+    let old_works = old_until.is_none_or(|until| phase < until);
+    let old_accepted = old_until.is_none() || phase < PhaseName::Drop;
+    let new_works = new_from.is_some_and(|from| phase >= from);
     [
-        (phase < old_until).then(|| client("a client of the old CA", Generations::OLD, Presented::Old)),
-        (phase < PhaseName::Drop)
+        (old_works && (strategy != Strategy::Bundled || phase != PhaseName::Return))
+            .then(|| client("a client of the old CA", Generations::OLD, Presented::Old)),
+        (both_known && old_accepted)
             .then(|| client("a client of the old CA that knows both", Generations::BOTH, Presented::Old)),
-        (phase >= new_from).then(|| client("a client of the new CA", Generations::NEW, Presented::NewBare)),
+        new_works.then(|| client("a client of the new CA", Generations::NEW, Presented::NewBare)),
         // It may present its new certificate as soon as it is told that both are accepted.
-        (phase >= PhaseName::Switch)
+        (both_known && phase >= PhaseName::Switch)
             .then(|| client("a client of the new CA that knows both", Generations::BOTH, Presented::NewBare)),
     ]
     .into_iter()

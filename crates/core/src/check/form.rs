@@ -1,11 +1,12 @@
 //! Whether a plan is well-formed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::run::comes_after;
+use super::order::Order;
 use super::{Invariant, Violation};
+use crate::intent::Strategy;
 use crate::inventory::Server;
-use crate::model::{Component, NodeName};
+use crate::model::{Component, Generation, LeafId, NodeName};
 use crate::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, StepId, Target};
 
 /// Checks what can be said without trying the plan out.
@@ -14,12 +15,14 @@ pub fn form(plan: &Plan) -> Vec<Violation> {
     violations.extend(ids(plan));
     let servers = servers(plan);
     for phase in &plan.phases {
-        violations.extend(diversions(phase));
-        violations.extend(control_planes_in_line(phase));
-        violations.extend(files_before_restarts(phase));
-        violations.extend(barrier_names_all(phase, &servers));
+        let order = Order::of(phase);
+        violations.extend(diversions(phase, &order));
+        violations.extend(control_planes_in_line(phase, &order));
+        violations.extend(files_before_restarts(phase, &order));
+        violations.extend(barrier_names_all(phase, &servers, plan.strategy));
     }
     violations.extend(staged_before_use(plan));
+    violations.extend(leaves_are_seen(plan));
     violations
 }
 
@@ -42,7 +45,7 @@ fn ids(plan: &Plan) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
     for phase in &plan.phases {
-        let mut here: BTreeSet<StepId> = BTreeSet::new();
+        let mut here: HashSet<StepId> = HashSet::with_capacity(phase.steps.len());
         for step in &phase.steps {
             if !seen.insert(step.id) {
                 violations.push(violation(step.title.clone(), "its id is taken").at(step.id));
@@ -58,13 +61,13 @@ fn ids(plan: &Plan) -> Vec<Violation> {
 }
 
 /// Each diversion is taken away by a later step of its phase, with what it is for in between.
-fn diversions(phase: &Phase) -> Vec<Violation> {
+fn diversions(phase: &Phase, order: &Order<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     for step in phase.steps.iter().filter(|step| matches!(step.action, Action::Divert { .. })) {
         let back = phase.steps.iter().find(|candidate| {
             candidate.action == Action::Undivert
                 && candidate.target == step.target
-                && comes_after(phase, candidate.id, step.id)
+                && order.comes_after(candidate.id, step.id)
         });
         if back.is_none() {
             violations.push(violation(step.title.clone(), "nothing takes the diversion away").at(step.id));
@@ -75,7 +78,7 @@ fn diversions(phase: &Phase) -> Vec<Violation> {
 
 /// Steps that take an API server or an etcd member down are in line over the nodes: no two of them could run at the same
 /// time, whatever the driver does.
-fn control_planes_in_line(phase: &Phase) -> Vec<Violation> {
+fn control_planes_in_line(phase: &Phase, order: &Order<'_>) -> Vec<Violation> {
     let restarts: Vec<(&Step, &NodeName)> = phase
         .steps
         .iter()
@@ -93,7 +96,7 @@ fn control_planes_in_line(phase: &Phase) -> Vec<Violation> {
     let mut violations = Vec::new();
     for (position, (step, node)) in restarts.iter().enumerate() {
         for (earlier, other) in &restarts[..position] {
-            if node != other && !comes_after(phase, step.id, earlier.id) {
+            if node != other && !order.comes_after(step.id, earlier.id) {
                 let why = format!("it may run at the same time as {} on {other}", earlier.title);
                 violations.push(
                     Violation::new(Invariant::OneAtATime, format!("{} on {node}", step.title), why)
@@ -107,24 +110,27 @@ fn control_planes_in_line(phase: &Phase) -> Vec<Violation> {
 
 /// On one node, the files that a process may read change before or after it is restarted, never meanwhile: otherwise
 /// nobody knows which of them the new process has read.
-fn files_before_restarts(phase: &Phase) -> Vec<Violation> {
+fn files_before_restarts(phase: &Phase, order: &Order<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
+    let mut restarts: HashMap<&Target, Vec<(&Step, Component)>> = HashMap::new();
+    for step in &phase.steps {
+        if let Action::ReplaceStaticPod { component, .. }
+        | Action::EndProcess { component }
+        | Action::RestartUnit { component, .. } = step.action
+        {
+            restarts.entry(&step.target).or_default().push((step, component));
+        }
+    }
     for change in &phase.steps {
         let paths: Vec<&str> = match &change.action {
             Action::Write { files } => files.iter().map(|file| file.path.as_str()).collect(),
             Action::Remove { paths } => paths.iter().map(String::as_str).collect(),
             _ => continue,
         };
-        for restart in phase.steps.iter().filter(|restart| restart.target == change.target) {
-            let component = match restart.action {
-                Action::ReplaceStaticPod { component, .. }
-                | Action::EndProcess { component }
-                | Action::RestartUnit { component, .. } => component,
-                _ => continue,
-            };
-            let concerned = paths.iter().any(|path| may_read(component, path));
+        for (restart, component) in restarts.get(&change.target).into_iter().flatten() {
+            let concerned = paths.iter().any(|path| may_read(*component, path));
             let in_line =
-                comes_after(phase, change.id, restart.id) || comes_after(phase, restart.id, change.id);
+                order.comes_after(change.id, restart.id) || order.comes_after(restart.id, change.id);
             if concerned && !in_line {
                 let why =
                     format!("it may change files while {} ({}) is under way", restart.title, restart.id);
@@ -147,13 +153,37 @@ fn may_read(component: Component, path: &str) -> bool {
     }
 }
 
+/// Whose new leaf a handshake shows, in some handshake it is looked for.
+fn leaves_are_seen(plan: &Plan) -> Vec<Violation> {
+    let seen: BTreeSet<&LeafId> = plan
+        .phases
+        .iter()
+        .flat_map(|phase| &phase.barrier)
+        .filter_map(|predicate| match predicate {
+            Predicate::Presents { leaf, generation: Generation::New, .. } => Some(leaf),
+            _ => None,
+        })
+        .collect();
+    let shown = |leaf: &str| {
+        ["apiserver", "etcdserver"].contains(&leaf)
+            || leaf.starts_with("etcdpeer")
+            || leaf.starts_with("kubelet-server/")
+    };
+    plan.leaves
+        .iter()
+        .filter(|order| shown(order.id.as_str()) && !seen.contains(&order.id))
+        .map(|order| violation(format!("certificate {}", order.id), "no barrier sees it presented"))
+        .collect()
+}
+
 /// All servers that a plan speaks of.
 fn servers(plan: &Plan) -> BTreeSet<Server> {
     let mut servers = BTreeSet::new();
     for step in plan.steps() {
         let Target::Node(node) = &step.target else { continue };
         match &step.action {
-            Action::ReplaceStaticPod { component: Component::ApiServer, .. } => {
+            Action::ReplaceStaticPod { component: Component::ApiServer, .. }
+            | Action::EndProcess { component: Component::ApiServer } => {
                 servers.insert(Server::ApiServer(node.clone()));
             }
             Action::RestartUnit { component: Component::Etcd, .. } => {
@@ -171,7 +201,9 @@ fn servers(plan: &Plan) -> BTreeSet<Server> {
 
 /// A barrier that looks at one server of a kind looks at all of them, and the barriers of the phases that change what is
 /// presented or trusted look at something.
-fn barrier_names_all(phase: &Phase, servers: &BTreeSet<Server>) -> Vec<Violation> {
+fn barrier_names_all(phase: &Phase, servers: &BTreeSet<Server>, strategy: Strategy) -> Vec<Violation> {
+    // Certificates of one key bear one name, so that no handshake tells them apart.
+    let start_will_do = matches!(strategy, Strategy::SameCa | Strategy::SameKey);
     let subject = || format!("barrier of phase {}", phase.name);
     let named: BTreeSet<&Server> = phase
         .barrier
@@ -181,10 +213,12 @@ fn barrier_names_all(phase: &Phase, servers: &BTreeSet<Server>) -> Vec<Violation
             _ => None,
         })
         .collect();
+    let kinds: HashSet<_> = named.iter().map(|server| std::mem::discriminant(*server)).collect();
     let mut violations = Vec::new();
-    for server in servers {
-        let alike =
-            named.iter().any(|other| std::mem::discriminant(*other) == std::mem::discriminant(server));
+    // Where leaves are renewed, those of one kind need not be due on all nodes.
+    let all_alike = strategy != Strategy::SameCa;
+    for server in servers.iter().filter(|_| all_alike) {
+        let alike = kinds.contains(&std::mem::discriminant(server));
         if alike && !named.contains(server) {
             violations.push(violation(subject(), format!("it leaves out {server}")));
         }
@@ -196,6 +230,9 @@ fn barrier_names_all(phase: &Phase, servers: &BTreeSet<Server>) -> Vec<Violation
             let looked_at = phase.barrier.iter().any(|predicate| match predicate {
                 Predicate::Presents { server: named, .. } | Predicate::Advertises { server: named, .. } => {
                     named == server
+                }
+                Predicate::StartedAfter { node, component: Component::ApiServer, .. } => {
+                    start_will_do && node == server.node()
                 }
                 _ => false,
             });

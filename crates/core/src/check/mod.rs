@@ -14,17 +14,23 @@
 //! | I8 | until the old CA is dropped, everything that was changed can be put back |
 //! | I9 | every credential and trust store is renewed, or kept for a stated reason |
 //! | I10 | a leaf's validity lies within its issuer's |
-//! | I11 | no two CAs of one domain share a name |
+//! | I11 | no two CAs of one domain share a name, unless they share the key |
 
+mod back;
 mod complete;
 mod edges;
+mod end;
 mod form;
+mod order;
+mod parts;
 mod run;
 
 use std::fmt;
 
-pub use complete::{complete, names, no_secret, validity};
+pub use back::way_back;
+pub use complete::{complete, leaves_of_old_pki, names, no_secret, validity};
 pub use edges::{in_use, tokens, trust};
+pub use end::{end, orders};
 pub use form::form;
 pub use run::{Acceptance, Runner, acceptance, one_at_a_time, only_grows, run};
 
@@ -121,6 +127,7 @@ impl fmt::Display for Violation {
 /// one is for what we have issued ourselves.
 pub fn plan(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     let mut violations = form(plan);
+    violations.extend(orders(plan));
     violations.extend(complete(plan, inventory));
     violations.extend(names(plan, inventory));
     violations.extend(no_secret(plan));
@@ -141,3 +148,9 @@ pub fn state(world: &World) -> Vec<Violation> {
 mod model;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_incremental;
+#[cfg(test)]
+mod tests_why;
+#[cfg(test)]
+mod undo;

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::edges::{is_bystander, of_bystanders};
 use super::{Invariant, Violation};
 use crate::intent::Strategy;
 use crate::inventory::Inventory;
-use crate::model::{Component, NodeName, Role};
-use crate::plan::{Action, Phase, PhaseName, Plan, Step, StepId, Target};
-use crate::world::{Disk, Effect, Generations, Health, Impossible, Kind, Process, Slot, Values, Who, World};
+use crate::model::{Component, NodeName, Role, TrustDomain};
+use crate::plan::{Action, Phase, PhaseName, Plan, Step, Target};
+use crate::world::{
+    Disk, Effect, Generations, Health, Impossible, Kind, Kinship, Process, Slot, Values, Who, World,
+};
 
 /// Tries a plan out in the order of its ids, and checks everything after every effect.
 pub fn run(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
@@ -21,12 +24,36 @@ pub fn run(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
         }
         violations.extend(runner.leave(phase));
     }
-    // What is wrong in one state is mostly wrong in the next one, too; the first is the one to look at.
+    violations.extend(super::end(plan, &runner.world));
+    first_of_each(violations)
+}
+
+/// What is wrong in one state is mostly wrong in the next one, too; the first is the one to look at.
+pub(super) fn first_of_each(mut violations: Vec<Violation>) -> Vec<Violation> {
     let mut seen = BTreeSet::new();
     violations.retain(|violation| {
         seen.insert((violation.invariant, violation.subject.clone(), violation.why.clone()))
     });
     violations
+}
+
+/// What has become possible that was not.
+enum Fresh {
+    Nothing,
+    /// These processes, which nobody but the API servers has to do with, may hold something else.
+    Bystanders(Vec<usize>),
+    /// Something that others depend on, too.
+    Anything,
+}
+
+/// Replaces values by those of now; whether any of these was not possible before.
+fn take_in(before: &mut [Values], now: impl IntoIterator<Item = Values>) -> bool {
+    let mut grew = false;
+    for (before, now) in before.iter_mut().zip(now) {
+        grew |= !before.covers(now);
+        *before = now;
+    }
+    grew
 }
 
 /// Walks a world through a plan, in any order that the caller likes, and checks the invariants on the way.
@@ -43,7 +70,7 @@ pub struct Runner {
 impl Runner {
     /// Before the first phase.
     pub fn new(plan: &Plan, inventory: &Inventory) -> Self {
-        let world = World::from_inventory(inventory, plan.strategy);
+        let world = World::from_inventory(inventory, plan);
         Self { possible: world.everything(), world, backed_up: Arc::default() }
     }
 
@@ -52,15 +79,17 @@ impl Runner {
         self.world.enter(phase.name);
         // What is left behind works until the servers change to what it does not know.
         let left_behind = match self.world.strategy {
-            Strategy::CrossSigned => PhaseName::Drop,
-            Strategy::Bundled => PhaseName::Switch,
+            Strategy::CrossSigned => Some(PhaseName::Drop),
+            Strategy::Bundled => Some(PhaseName::Switch),
+            Strategy::SameCa | Strategy::SameKey => None,
         };
-        if phase.name >= left_behind {
+        let is_left_behind = left_behind.is_some_and(|from| phase.name >= from);
+        if is_left_behind || (left_behind.is_some() && phase.name == PhaseName::Retract) {
             for kept in kept {
                 self.world.forget_pod(&kept.id);
             }
         }
-        self.possible = self.world.everything();
+        self.look_at_everything();
         super::state(&self.world)
     }
 
@@ -96,13 +125,19 @@ impl Runner {
             violations.extend(only_grows(&before, &self.world));
             violations.extend(super::one_at_a_time(&self.world));
             // The other rules speak of what is possible, so that only something newly possible can break them.
-            let possible = self.world.everything();
-            if possible.iter().zip(&self.possible).any(|(now, before)| !before.covers(*now)) {
-                violations.extend(super::trust(&self.world));
-                violations.extend(super::tokens(&self.world));
-                violations.extend(super::in_use(&self.world));
+            match self.look() {
+                Fresh::Nothing => {}
+                Fresh::Bystanders(positions) => {
+                    let processes = self.world.processes();
+                    let bystanders: Vec<&Process> = positions.iter().map(|at| &processes[*at]).collect();
+                    violations.extend(of_bystanders(&self.world, &bystanders));
+                }
+                Fresh::Anything => {
+                    violations.extend(super::trust(&self.world));
+                    violations.extend(super::tokens(&self.world));
+                    violations.extend(super::in_use(&self.world));
+                }
             }
-            self.possible = possible;
             if let Effect::Write(node, path, _) | Effect::Remove(node, path) = &effect {
                 violations
                     .extend(startable(&self.world, node, false, |process, disk| process.reads(disk, path)));
@@ -128,12 +163,47 @@ impl Runner {
             let subject = format!("phase {}", phase.name);
             violations.push(Violation::new(Invariant::OneAtATime, subject, "it leaves a diversion behind"));
         }
-        if phase.name == PhaseName::Finish && !self.world.paused.is_empty() {
-            violations.push(Violation::new(Invariant::Form, "phase finish", "it leaves units paused"));
+        if matches!(phase.name, PhaseName::Finish | PhaseName::Restore) && !self.world.paused.is_empty() {
+            let subject = format!("phase {}", phase.name);
+            violations.push(Violation::new(Invariant::Form, subject, "it leaves units paused"));
         }
-        self.possible = self.world.everything();
+        self.look_at_everything();
         violations.extend(super::state(&self.world));
         violations
+    }
+
+    /// Takes in all that is possible, as at the beginning or after a phase.
+    fn look_at_everything(&mut self) {
+        self.world.take_touched();
+        self.possible = self.world.everything();
+    }
+
+    /// Takes in what is possible after an effect, and says what was not possible before it. Nothing but what the world
+    /// says it touched is looked at, since an effect touches few processes and there are thousands.
+    fn look(&mut self) -> Fresh {
+        let mut fresh = Fresh::Nothing;
+        let (of_processes, elsewhere) =
+            self.possible.split_at_mut(self.world.processes().len() * Slot::COUNT);
+        let touched = self.world.take_touched();
+        for at in touched.processes {
+            let process = &self.world.processes()[at];
+            let before = &mut of_processes[at * Slot::COUNT..][..Slot::COUNT];
+            let grew = take_in(before, process.everything());
+            fresh = match (fresh, grew) {
+                (fresh, false) => fresh,
+                (Fresh::Bystanders(mut all), true) if is_bystander(process) => {
+                    all.push(at);
+                    Fresh::Bystanders(all)
+                }
+                (Fresh::Nothing, true) if is_bystander(process) => Fresh::Bystanders(vec![at]),
+                (_, true) => Fresh::Anything,
+            };
+        }
+        if touched.elsewhere && take_in(elsewhere, self.world.everything_else()) {
+            fresh = Fresh::Anything;
+        }
+        debug_assert_eq!(self.possible, self.world.everything(), "the world did not say what it touched");
+        fresh
     }
 
     fn back_up(&mut self, step: &Step) {
@@ -160,10 +230,11 @@ impl Runner {
 
     /// I3: an API server, or the etcd member that it depends on, ends only while new connections go elsewhere.
     fn ends_safely(&self, effect: &Effect) -> Option<Violation> {
-        let control_planes = self.world.nodes().iter().filter(|node| node.role == Role::ControlPlane).count();
+        let several =
+            || self.world.nodes().iter().filter(|node| node.role == Role::ControlPlane).nth(1).is_some();
         match effect {
             Effect::End(node, component @ (Component::ApiServer | Component::Etcd))
-                if control_planes > 1 && !self.world.diverted.contains(node) =>
+                if !self.world.diverted.contains(node) && several() =>
             {
                 let why = "it ends while new connections still go to its node";
                 Some(Violation::new(Invariant::OneAtATime, format!("{component} on {node}"), why))
@@ -214,15 +285,24 @@ pub fn acceptance(world: &World) -> Vec<Acceptance> {
         .chain(world.each(Component::Etcd))
         .flat_map(|process| {
             stores.into_iter().filter_map(|slot| {
-                let held = process.expected(slot)?.surely();
+                let held = process.expected(slot)?.surely_as(kinship(world, slot));
                 Some(Acceptance { who: Arc::clone(&process.who), slot, held })
             })
         })
         .collect()
 }
 
+/// How what is accepted there before and after the run is related. Tokens are verified by keys, which are what they are.
+fn kinship(world: &World, slot: Slot) -> Kinship {
+    match slot {
+        Slot::ClientCa | Slot::PeerCa => world.kinship(TrustDomain::Cluster),
+        Slot::RequestHeaderCa => world.kinship(TrustDomain::FrontProxy),
+        _ => Kinship::Strangers,
+    }
+}
+
 /// I4: what API servers and etcd members accept only grows before the old CA is dropped; from then on what an API server
-/// accepts only shrinks, and what an etcd member accepts has the new CA.
+/// accepts only shrinks, and what an etcd member accepts has the new CA. When the new CA is retracted, it only shrinks.
 ///
 /// With cross certificates an etcd member goes from the old CA to the new one in a single start, since all its clients
 /// present leaves that both accept; that is I1's business. Kubelets are left out for the same reason: their only clients
@@ -232,7 +312,9 @@ pub fn only_grows(before: &[Acceptance], after: &World) -> Vec<Violation> {
     for (before, after_) in before.iter().zip(acceptance(after)) {
         let (was, is) = (before.held, after_.held);
         let api_server = before.who.kind == Kind::Component(Component::ApiServer);
-        let why = if after.phase() < PhaseName::Drop {
+        let why = if after.phase() == PhaseName::Retract {
+            (!was.holds(is)).then_some("grows while the new CA is retracted")
+        } else if after.phase() < PhaseName::Drop {
             (!is.holds(was)).then_some("shrinks before the old CA is dropped")
         } else if api_server {
             (!was.holds(is)).then_some("grows after the old CA was dropped")
@@ -256,8 +338,7 @@ fn startable(
     concerned: impl Fn(&Process, &Disk) -> bool,
 ) -> Vec<Violation> {
     let Some(disk) = world.disk(node) else { return Vec::new() };
-    let here =
-        world.processes().iter().filter(|process| &process.who.node == node && concerned(process, disk));
+    let here = world.on(node).iter().filter(|process| concerned(process, disk));
     here.flat_map(|process| {
         let reasons = process.broken(disk, settled).into_iter();
         reasons.map(|why| {
@@ -265,18 +346,4 @@ fn startable(
         })
     })
     .collect()
-}
-
-/// Whether one step comes after another, directly or not.
-pub(super) fn comes_after(phase: &Phase, step: StepId, earlier: StepId) -> bool {
-    let mut waiting = vec![step];
-    let mut seen = BTreeSet::new();
-    while let Some(id) = waiting.pop() {
-        let Some(found) = phase.steps.iter().find(|candidate| candidate.id == id) else { continue };
-        if found.after.contains(&earlier) {
-            return true;
-        }
-        waiting.extend(found.after.iter().copied().filter(|id| seen.insert(*id)));
-    }
-    false
 }

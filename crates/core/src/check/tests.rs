@@ -14,13 +14,13 @@ use crate::testing::{Shape, Style, naming, replace_ca};
 const CROSS: Strategy = Strategy::CrossSigned;
 const BUNDLED: Strategy = Strategy::Bundled;
 
-fn planned(shape: &Shape, strategy: Strategy) -> (Plan, Inventory) {
+pub(super) fn planned(shape: &Shape, strategy: Strategy) -> (Plan, Inventory) {
     let inventory = shape.inventory();
     let plan = crate::planner::plan(&inventory, &replace_ca(Some(strategy)), &naming()).unwrap();
     (plan, inventory)
 }
 
-fn listed(violations: &[Violation]) -> String {
+pub(super) fn listed(violations: &[Violation]) -> String {
     violations.iter().map(|violation| format!("{violation}\n")).collect()
 }
 
@@ -41,12 +41,12 @@ fn refused(strategy: Strategy, expected: Invariant, spoil: impl FnOnce(&mut Plan
     listed(&found)
 }
 
-fn phase(plan: &mut Plan, name: PhaseName) -> &mut Phase {
+pub(super) fn phase(plan: &mut Plan, name: PhaseName) -> &mut Phase {
     plan.phases.iter_mut().find(|phase| phase.name == name).unwrap()
 }
 
 /// Takes steps out, and lets those that came after them come after what they came after.
-fn remove(phase: &mut Phase, unwanted: impl Fn(&Step) -> bool) {
+pub(super) fn remove(phase: &mut Phase, unwanted: impl Fn(&Step) -> bool) {
     while let Some(position) = phase.steps.iter().position(&unwanted) {
         let gone = phase.steps.remove(position);
         for step in &mut phase.steps {
@@ -60,7 +60,7 @@ fn remove(phase: &mut Phase, unwanted: impl Fn(&Step) -> bool) {
     }
 }
 
-fn writes(step: &mut Step) -> Option<&mut Vec<FileWrite>> {
+pub(super) fn writes(step: &mut Step) -> Option<&mut Vec<FileWrite>> {
     match &mut step.action {
         Action::Write { files } => Some(files),
         _ => None,
@@ -375,7 +375,7 @@ fn a_leaf_that_outlives_its_issuer_is_found() {
 }
 
 /// The order in which a driver might start the steps of a phase: any that respects what comes after what.
-fn shuffled(phase: &Phase, choices: &[usize]) -> Vec<Step> {
+pub(super) fn shuffled(phase: &Phase, choices: &[usize]) -> Vec<Step> {
     let mut left: Vec<&Step> = phase.steps.iter().collect();
     let mut order: Vec<Step> = Vec::new();
     let mut choices = choices.iter().cycle();
@@ -389,7 +389,7 @@ fn shuffled(phase: &Phase, choices: &[usize]) -> Vec<Step> {
     order
 }
 
-fn shapes() -> impl proptest::strategy::Strategy<Value = Shape> {
+pub(super) fn shapes() -> impl proptest::strategy::Strategy<Value = Shape> {
     let style = prop_oneof![Just(Style::Flow), Just(Style::Block), Just(Style::Json)];
     let minor = prop_oneof![Just(20_u16), Just(22), Just(24), Just(31), Just(34)];
     let flags = prop::array::uniform5(any::<bool>());

@@ -72,7 +72,7 @@ fn patience(action: &Action) -> Patience {
         Action::ReplaceStaticPod { .. } | Action::EndProcess { .. } | Action::RestartUnit { .. } => {
             COMPONENT_START_S
         }
-        Action::Roll { .. } | Action::RecreatePod { .. } => ROLLOUT_S,
+        Action::Roll { .. } | Action::RecreatePod { .. } | Action::PutBack { .. } => ROLLOUT_S,
         Action::Await { .. } | Action::RenewTokenSecret { .. } => OBSERVATION_S,
         Action::BackUp { .. }
         | Action::Write { .. }
@@ -90,5 +90,7 @@ fn patience(action: &Action) -> Patience {
         | Action::UseCredentials { .. }
         | Action::WriteOperatorFiles => NODE_OPERATION_S,
     };
-    Patience { attempts: ATTEMPTS, timeout_s }
+    // Who has waited in vain for all that time gains nothing by waiting again; the operator is to know now.
+    let attempts = if matches!(action, Action::Await { .. }) { 1 } else { ATTEMPTS };
+    Patience { attempts, timeout_s }
 }

@@ -22,8 +22,9 @@ use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged};
 use super::cross_signed::{
-    admin_kubeconfig, advertised, finish, kept, kubelet_presents, notices, renew_secrets, renew_workloads,
-    replace_apiserver, replace_controller_manager, restart_etcd, restart_kubelet, started_after, write_one,
+    admin_kubeconfig, advertised, end, finish, kept, kubelet_presents, notices, renew_secrets,
+    renew_workloads, replace_apiserver, replace_controller_manager, restart_etcd, restart_kubelet,
+    started_after, write_one, yield_leadership,
 };
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{Inventory, Server};
@@ -37,7 +38,7 @@ const NEW: Generation = Generation::New;
 const BOTH: [Generation; 2] = [OLD, NEW];
 
 pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, PlanError> {
-    let scene = Scene::new(inventory, naming)?;
+    let scene = Scene::new(inventory, intent.scope, naming)?;
     let mut numbers = Numbers::default();
     let phases = vec![
         prepare(&scene, &mut numbers),
@@ -55,15 +56,12 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
         .push("Every workload is restarted twice: to learn of the new CA, and for its new token.".to_owned());
     notices.push("Pods go on trusting both CAs until they are restarted the next time.".to_owned());
     Ok(Plan {
-        schema: Plan::SCHEMA,
-        cluster: inventory.cluster.name.clone(),
-        why: intent.why,
-        strategy: Strategy::Bundled,
         authorities: scene.authorities(false)?,
         leaves: scene.leaves()?,
         phases,
         kept: kept(&scene),
         notices,
+        ..super::frame(inventory, intent, Strategy::Bundled)
     })
 }
 
@@ -92,33 +90,34 @@ fn introduce(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Resul
         form: ChainForm::Bare,
     };
     phase.step(Target::Operator, "trust both CAs", credentials, []);
-    let mut kubelets = Vec::new();
+    let mut kubelets: Vec<StepId> = Vec::new();
     let mut controller_managers = Vec::new();
-    let mut others = Vec::new();
+    let mut before: Vec<StepId> = Vec::new();
     for master in &scene.masters {
         // First of all: the signer follows its file, and two certificates in it would stop it.
         let manifest = master.controller_manager_manifest(&[(
             "cluster-signing-cert-file",
             &[transition_file("ca-old.crt")],
         )])?;
-        let split = replace_controller_manager(&mut phase, master, manifest, []);
+        let after = kubelets.last().copied();
+        let split = replace_controller_manager(&mut phase, master, manifest, after);
         let mut files = vec![roots_file(&BOTH)];
         if scene.front_proxy_ca().is_some() {
             files.push(front_proxy_roots(&BOTH));
         }
         files.extend(admin_kubeconfig(scene, &master.node.name).map(|file| with_both(file, OLD)));
         let written = phase.step(master.target(), "trust both CAs", Action::Write { files }, [split]);
-        controller_managers.push(end(&mut phase, master, Component::ControllerManager, written));
-        others.push(end(&mut phase, master, Component::Scheduler, written));
-        kubelets.push(restart_kubelet_for_trust(&mut phase, master.node, written));
+        let scheduler = end(&mut phase, master, Component::Scheduler, [written]);
+        let controller_manager = end(&mut phase, master, Component::ControllerManager, [scheduler]);
+        controller_managers.push(controller_manager);
+        kubelets.push(restart_kubelet_for_trust(&mut phase, master.node, [controller_manager]));
     }
-    let mut before: Vec<StepId> = kubelets.iter().chain(&controller_managers).copied().collect();
-    for master in &scene.masters {
+    for (master, kubelet) in scene.masters.iter().zip(kubelets.clone()) {
         let manifest = transition_manifest(master, OLD)?;
         let visited = scene.visit(
             &mut phase,
             master,
-            before,
+            before.into_iter().chain([kubelet]),
             |phase, begin| {
                 let begin = yield_leadership(phase, master, begin);
                 let replaced = replace_apiserver(phase, master, manifest, [begin]);
@@ -132,14 +131,14 @@ fn introduce(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Resul
         );
         before = vec![visited];
     }
-    kubelets.extend(agents(scene, intent, &mut phase, |phase, node, after| {
+    kubelets.extend(agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
         let on = Target::Node(node.name.clone());
         let files = vec![roots_file(&BOTH)];
         let written = phase.step(on, "trust both CAs", Action::Write { files }, after.iter().copied());
-        restart_kubelet_for_trust(phase, node, written)
+        Some(restart_kubelet_for_trust(phase, node, [written]))
     }));
     let published = wait_until_published(&mut phase, &BOTH, controller_managers);
-    let ready: Vec<StepId> = before.into_iter().chain(kubelets).chain(others).chain([published]).collect();
+    let ready: Vec<StepId> = before.into_iter().chain(kubelets).chain([published]).collect();
     renew_workloads(scene, &mut phase, &ready);
     for master in &scene.masters {
         phase.barrier([
@@ -182,8 +181,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         form: ChainForm::Bare,
     };
     phase.step(Target::Operator, "use the new client certificate from here on", credentials, []);
-    let mut kubelets = Vec::new();
-    let mut restarted = Vec::new();
+    let mut kubelets: Vec<StepId> = Vec::new();
     for master in &scene.masters {
         let mut files = master.hot_leaves(ChainForm::Bare);
         files.extend(pair(&LeafId::from("apiserver"), ChainForm::Bare, &certificate_file("apiserver")));
@@ -192,17 +190,18 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         }
         files.extend(scene.kubelet_files(master.node, both()));
         files.extend(admin_kubeconfig(scene, &master.node.name).map(|file| with_both(file, NEW)));
-        let written = phase.step(master.target(), "present new certificates", Action::Write { files }, []);
-        restarted.push(end(&mut phase, master, Component::Scheduler, written));
-        kubelets.push(restart_kubelet(scene, &mut phase, master.node, [written]));
+        let after = kubelets.last().copied();
+        let written = phase.step(master.target(), "present new certificates", Action::Write { files }, after);
+        let scheduler = end(&mut phase, master, Component::Scheduler, [written]);
+        kubelets.push(restart_kubelet(scene, &mut phase, master.node, [scheduler]));
     }
-    let mut before = kubelets.clone();
-    for master in &scene.masters {
+    let mut before: Vec<StepId> = Vec::new();
+    for (master, kubelet) in scene.masters.iter().zip(kubelets.clone()) {
         let manifest = transition_manifest(master, NEW)?;
         let visited = scene.visit(
             &mut phase,
             master,
-            before,
+            before.into_iter().chain([kubelet]),
             |phase, begin| replace_apiserver(phase, master, manifest, [begin]),
             vec![
                 master.ready(),
@@ -213,21 +212,22 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         before = vec![visited];
     }
     // The controllers' own tokens are of the new key, too, if they are restarted after the API servers.
-    let mut controller_managers = Vec::new();
+    let mut controller_managers = before.clone();
     for master in &scene.masters {
         let manifest = master.controller_manager_manifest(&[
             ("cluster-signing-cert-file", &[transition_file("ca.crt")]),
             ("cluster-signing-key-file", &[transition_file("ca.key")]),
         ])?;
-        let replaced = replace_controller_manager(&mut phase, master, manifest, before.iter().copied());
-        controller_managers.push(replaced);
+        let after = controller_managers.last().copied();
+        controller_managers.push(replace_controller_manager(&mut phase, master, manifest, after));
     }
-    kubelets.extend(agents(scene, intent, &mut phase, |phase, node, after| {
+    kubelets.extend(agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
         let on = Target::Node(node.name.clone());
         let files = scene.kubelet_files(node, both());
         let written = phase.step(on, "write new files", Action::Write { files }, after.iter().copied());
-        restart_kubelet(scene, phase, node, [written])
+        Some(restart_kubelet(scene, phase, node, [written]))
     }));
+    let released = release_lease(&mut phase, controller_managers);
     let leads = phase.step(
         Target::Api,
         "wait until a controller manager with the new keys leads",
@@ -236,7 +236,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
                 files: vec![manifest_file(Component::ControllerManager)],
             }],
         },
-        controller_managers,
+        [released],
     );
     let secrets = renew_secrets(scene, &mut phase);
     let tokens: Vec<StepId> = scene
@@ -255,14 +255,8 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
             )
         })
         .collect();
-    let ready: Vec<StepId> = before
-        .into_iter()
-        .chain(kubelets)
-        .chain(restarted)
-        .chain(secrets)
-        .chain(tokens)
-        .chain([leads])
-        .collect();
+    let ready: Vec<StepId> =
+        before.into_iter().chain(kubelets).chain(secrets).chain(tokens).chain([leads]).collect();
     renew_workloads(scene, &mut phase, &ready);
     for master in &scene.masters {
         phase.barrier(master.etcd_presents(ChainForm::Bare));
@@ -309,7 +303,7 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
         form: ChainForm::Bare,
     };
     let begin = phase.step(Target::Operator, "trust the new CA alone", credentials, []);
-    let mut shared = Vec::new();
+    let mut kubelets: Vec<StepId> = Vec::new();
     let mut controller_managers = Vec::new();
     for master in &scene.masters {
         let mut files = vec![roots_file(&[NEW]), write_one("ca.key", Part::CaKey(TrustDomain::Cluster, NEW))];
@@ -317,23 +311,20 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
             files.push(front_proxy_roots(&[NEW]));
         }
         files.extend(admin_kubeconfig(scene, &master.node.name));
-        let written = phase.step(master.target(), "trust the new CA alone", Action::Write { files }, [begin]);
-        controller_managers.push(replace_controller_manager(
-            &mut phase,
-            master,
-            Content::Original,
-            [written],
-        ));
-        end(&mut phase, master, Component::Scheduler, written);
-        shared.push(restart_kubelet(scene, &mut phase, master.node, [written]));
+        let after = kubelets.last().copied().unwrap_or(begin);
+        let written = phase.step(master.target(), "trust the new CA alone", Action::Write { files }, [after]);
+        let scheduler = end(&mut phase, master, Component::Scheduler, [written]);
+        let controller_manager =
+            replace_controller_manager(&mut phase, master, Content::Original, [scheduler]);
+        controller_managers.push(controller_manager);
+        kubelets.push(restart_kubelet(scene, &mut phase, master.node, [controller_manager]));
     }
-    let mut before = shared.clone();
-    before.extend(&controller_managers);
-    for master in &scene.masters {
+    let mut before: Vec<StepId> = Vec::new();
+    for (master, kubelet) in scene.masters.iter().zip(kubelets) {
         let visited = scene.visit(
             &mut phase,
             master,
-            before,
+            before.into_iter().chain([kubelet]),
             |phase, begin| {
                 let begin = yield_leadership(phase, master, begin);
                 let replaced = replace_apiserver(phase, master, Content::Original, [begin]);
@@ -348,12 +339,12 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
         );
         before = vec![visited];
     }
-    agents(scene, intent, &mut phase, |phase, node, after| {
+    agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
         let on = Target::Node(node.name.clone());
         let files = vec![roots_file(&[NEW])];
         let after: Vec<StepId> = after.iter().copied().chain([begin]).collect();
         let written = phase.step(on, "trust the new CA alone", Action::Write { files }, after);
-        restart_kubelet(scene, phase, node, [written])
+        Some(restart_kubelet(scene, phase, node, [written]))
     });
     wait_until_published(&mut phase, &[NEW], controller_managers);
     if scene.front_proxy_ca().is_some() {
@@ -404,7 +395,8 @@ fn transition_manifest(master: &Master<'_>, signer: Generation) -> Result<Conten
     ])
 }
 
-fn roots_file(generations: &[Generation]) -> FileWrite {
+/// The file of the CAs that everybody on a node trusts.
+pub(super) fn roots_file(generations: &[Generation]) -> FileWrite {
     FileWrite {
         path: certificate_file("ca.crt"),
         content: Content::Parts(generations.iter().map(|generation| cluster_ca(*generation)).collect()),
@@ -423,46 +415,37 @@ fn with_both(file: FileWrite, identity: Generation) -> FileWrite {
     FileWrite { content, ..file }
 }
 
-/// Agents in waves; `visit` adds the steps of one and returns the last.
-fn agents(
-    scene: &Scene<'_>,
+/// Agents in waves; `visit` adds the steps of one and returns the last, if it added any.
+pub(super) fn agents(
+    agents: &[&Node],
     intent: &Intent,
     phase: &mut PhaseBuilder<'_>,
-    visit: impl Fn(&mut PhaseBuilder<'_>, &Node, &[StepId]) -> StepId,
+    before: &[StepId],
+    visit: impl Fn(&mut PhaseBuilder<'_>, &Node, &[StepId]) -> Option<StepId>,
 ) -> Vec<StepId> {
     let mut all = Vec::new();
-    let mut before: Vec<StepId> = Vec::new();
-    for wave in scene.agents.chunks(intent.limits.agents_at_once.max(1)) {
-        before = wave.iter().map(|node| visit(phase, node, &before)).collect();
+    let mut before: Vec<StepId> = before.to_vec();
+    for wave in agents.chunks(intent.limits.agents_at_once.max(1)) {
+        before = wave.iter().filter_map(|node| visit(phase, node, &before)).collect();
         all.extend(&before);
     }
     all
 }
 
-fn end(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, component: Component, after: StepId) -> StepId {
-    phase.step(master.target(), format!("restart {component}"), Action::EndProcess { component }, [after])
-}
-
-fn yield_leadership(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, after: StepId) -> StepId {
-    match &master.neighbour {
-        Some((name, _)) => {
-            let action = Action::YieldEtcdLeadership { to: name.clone() };
-            phase.step(master.target(), "let another etcd member lead", action, [after])
-        }
-        None => after,
-    }
-}
-
 /// Restarts a kubelet whose certificates are still the old ones.
-fn restart_kubelet_for_trust(phase: &mut PhaseBuilder<'_>, node: &Node, after: StepId) -> StepId {
+pub(super) fn restart_kubelet_for_trust(
+    phase: &mut PhaseBuilder<'_>,
+    node: &Node,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
     let on = Target::Node(node.name.clone());
     let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component: Component::Kubelet };
-    let restarted = phase.step(on.clone(), "restart kubelet", action, [after]);
+    let restarted = phase.step(on.clone(), "restart kubelet", action, after);
     let predicates = kubelet_trusts(node).to_vec();
     phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
 }
 
-fn kubelet_trusts(node: &Node) -> [Predicate; 2] {
+pub(super) fn kubelet_trusts(node: &Node) -> [Predicate; 2] {
     let name = || node.name.clone();
     let files = vec![certificate_file("ca.crt")];
     [
@@ -471,25 +454,33 @@ fn kubelet_trusts(node: &Node) -> [Predicate; 2] {
     ]
 }
 
-fn etcd_advertises(master: &Master<'_>, generations: &[Generation]) -> Predicate {
+pub(super) fn etcd_advertises(master: &Master<'_>, generations: &[Generation]) -> Predicate {
     Predicate::Advertises {
         server: Server::EtcdClient(master.node.name.clone()),
         cas: generations.iter().map(|generation| ca(TrustDomain::Cluster, *generation)).collect(),
     }
 }
 
-fn published_predicates(generations: &[Generation]) -> [Predicate; 2] {
+pub(super) fn published_predicates(generations: &[Generation]) -> [Predicate; 2] {
     let cas = || generations.iter().map(|generation| ca(TrustDomain::Cluster, *generation)).collect();
     [Predicate::RootsPublished { cas: cas() }, Predicate::TokenSecretsCarry { cas: cas() }]
 }
 
-fn wait_until_published(
+pub(super) fn wait_until_published(
     phase: &mut PhaseBuilder<'_>,
     generations: &[Generation],
     after: impl IntoIterator<Item = StepId>,
 ) -> StepId {
+    let released = release_lease(phase, after);
     let files = vec![manifest_file(Component::ControllerManager), certificate_file("ca.crt")];
     let mut predicates = vec![Predicate::ControllerManagerLeads { files }];
     predicates.extend(published_predicates(generations));
-    phase.step(Target::Api, "wait until it is published", Action::Await { predicates }, after)
+    phase.step(Target::Api, "wait until it is published", Action::Await { predicates }, [released])
+}
+
+/// Lets a controller manager that runs lead at once, rather than after the lease of one that has ended has run out.
+/// Lets the next controller manager lead at once.
+pub(super) fn release_lease(phase: &mut PhaseBuilder<'_>, after: impl IntoIterator<Item = StepId>) -> StepId {
+    let title = "release the lease of the former controller manager";
+    phase.step(Target::Api, title, Action::ReleaseLease, after)
 }

@@ -3,13 +3,17 @@
 use std::net::IpAddr;
 
 use super::Naming;
-use crate::inventory::{CaBundleHolder, CaRef, Inventory, NodeFacts, Observed, Server, TlsSecret};
+use crate::intent::Scope;
+use crate::inventory::{
+    CaBundleHolder, CaRef, CertificateFacts, Inventory, NodeFacts, Observed, Server, TlsSecret,
+};
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::manifest::{flag_values, set_flag};
 use crate::material::{ChainForm, Content, Part, chain};
 use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
 use crate::plan::{
-    Access, Action, AuthorityOrder, FileWrite, LeafOrder, LeafShape, PlanError, Predicate, StepId, Target,
+    Access, Action, AuthorityOrder, FileWrite, KeyOrder, LeafOrder, LeafShape, PlanError, Predicate, StepId,
+    Target,
 };
 
 use super::builder::PhaseBuilder;
@@ -38,13 +42,15 @@ pub(super) struct Master<'a> {
 pub(super) struct Scene<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) naming: &'a Naming,
+    /// What the run is limited to.
+    scope: Scope,
     /// In the order in which they are visited: the etcd leader last, so that leadership moves once.
     pub(super) masters: Vec<Master<'a>>,
     pub(super) agents: Vec<&'a Node>,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(inventory: &'a Inventory, naming: &'a Naming) -> Result<Self, PlanError> {
+    pub(super) fn new(inventory: &'a Inventory, scope: Scope, naming: &'a Naming) -> Result<Self, PlanError> {
         let mut nodes: Vec<&Node> = inventory.cluster.control_planes().collect();
         if nodes.is_empty() {
             return Err(PlanError::NoControlPlane);
@@ -74,7 +80,7 @@ impl<'a> Scene<'a> {
                 })
             })
             .collect::<Result<Vec<_>, PlanError>>()?;
-        Ok(Self { inventory, naming, masters, agents: inventory.cluster.agents().collect() })
+        Ok(Self { inventory, naming, scope, masters, agents: inventory.cluster.agents().collect() })
     }
 
     /// All nodes, masters in the order of their visits first.
@@ -82,37 +88,46 @@ impl<'a> Scene<'a> {
         self.masters.iter().map(|master| master.node).chain(self.agents.iter().copied())
     }
 
+    /// Whether the operator has asked for the cluster CA by name.
+    pub(super) fn is_cluster_alone(&self) -> bool {
+        self.scope == Scope::ClusterCa
+    }
+
     pub(super) fn facts(&self, node: &NodeName) -> Option<&'a NodeFacts> {
         self.inventory.nodes.get(node).and_then(Observed::seen)
     }
 
-    /// The new CAs.
+    /// The new CAs, of those domains that the run is for.
     pub(super) fn authorities(&self, cross_signed: bool) -> Result<Vec<AuthorityOrder>, PlanError> {
-        let old = self
-            .inventory
-            .current_ca()
-            .ok_or_else(|| PlanError::TemplateUnknown { leaf: LeafId::from("ca") })?;
-        let mut orders = vec![AuthorityOrder {
-            domain: TrustDomain::Cluster,
+        let order = |domain, old: &CertificateFacts, cross_signed| AuthorityOrder {
+            domain,
             common_name: next_common_name(&old.subject),
             like: old.pem.clone(),
-            key: old.key.clone(),
+            key: KeyOrder::New(old.key.clone()),
             cross_signed,
-        }];
+        };
+        let mut orders = Vec::new();
+        if self.scope.covers(TrustDomain::Cluster) {
+            orders.push(order(TrustDomain::Cluster, self.old_ca()?, cross_signed));
+        }
         if let Some(front_proxy) = self.front_proxy_ca() {
-            orders.push(AuthorityOrder {
-                domain: TrustDomain::FrontProxy,
-                common_name: next_common_name(&front_proxy.subject),
-                like: front_proxy.pem.clone(),
-                key: front_proxy.key.clone(),
-                cross_signed: false,
-            });
+            orders.push(order(TrustDomain::FrontProxy, front_proxy, false));
         }
         Ok(orders)
     }
 
+    /// The CA in force.
+    pub(super) fn old_ca(&self) -> Result<&'a CertificateFacts, PlanError> {
+        self.inventory.current_ca().ok_or_else(|| PlanError::TemplateUnknown { leaf: LeafId::from("ca") })
+    }
+
+    /// The front proxy's CA, where the cluster has aggregation and the run is for it.
+    pub(super) fn front_proxy_ca(&self) -> Option<&'a CertificateFacts> {
+        self.present_front_proxy_ca().filter(|_| self.scope.covers(TrustDomain::FrontProxy))
+    }
+
     /// The front proxy's CA on the first control plane; `None` where the cluster has no aggregation.
-    pub(super) fn front_proxy_ca(&self) -> Option<&'a crate::inventory::CertificateFacts> {
+    pub(super) fn present_front_proxy_ca(&self) -> Option<&'a CertificateFacts> {
         let facts = self.facts(&self.masters.first()?.node.name)?;
         facts.file(&certificate_file("proxy-ca.crt"))?.certificates.first()
     }
@@ -120,13 +135,28 @@ impl<'a> Scene<'a> {
     /// Every leaf that is replaced.
     pub(super) fn leaves(&self) -> Result<Vec<LeafOrder>, PlanError> {
         let mut orders = Vec::new();
+        if self.scope.covers(TrustDomain::Cluster) {
+            self.cluster_leaves(&mut orders)?;
+        }
+        if let (Some(_), Some(master)) = (self.front_proxy_ca(), self.masters.first()) {
+            orders.push(LeafOrder {
+                id: layout::front_proxy(),
+                domain: TrustDomain::FrontProxy,
+                shape: LeafShape::FrontProxyClient,
+                key: self.key_of(&master.node.name, &certificate_file("proxy.crt")),
+            });
+        }
+        Ok(orders)
+    }
+
+    fn cluster_leaves(&self, orders: &mut Vec<LeafOrder>) -> Result<(), PlanError> {
         for (id, present) in &self.inventory.description.certificates {
             if id.as_str() != "ca" {
                 orders.push(LeafOrder {
                     id: id.clone(),
                     domain: TrustDomain::Cluster,
                     shape: LeafShape::Like(present.pem.clone()),
-                    key: present.key.clone(),
+                    key: KeyOrder::New(present.key.clone()),
                 });
             }
         }
@@ -152,33 +182,24 @@ impl<'a> Scene<'a> {
                 });
             }
         }
-        if let (Some(_), Some(master)) = (self.front_proxy_ca(), self.masters.first()) {
-            orders.push(LeafOrder {
-                id: layout::front_proxy(),
-                domain: TrustDomain::FrontProxy,
-                shape: LeafShape::FrontProxyClient,
-                key: self.key_of(&master.node.name, &certificate_file("proxy.crt")),
-            });
-        }
         for secret in self.tls_secrets() {
             if let Some(leaf) = secret.chain.first() {
                 orders.push(LeafOrder {
                     id: tls_secret_leaf(secret),
                     domain: TrustDomain::Cluster,
                     shape: LeafShape::Like(leaf.pem.clone()),
-                    key: leaf.key.clone(),
+                    key: KeyOrder::New(leaf.key.clone()),
                 });
             }
         }
-        Ok(orders)
+        Ok(())
     }
 
     /// The key algorithm of a certificate file on a node; RSA 2048, as AKS engine's own scripts make them, if unknown.
-    fn key_of(&self, node: &NodeName, path: &str) -> String {
-        self.facts(node)
-            .and_then(|facts| facts.file(path))
-            .and_then(|file| file.certificates.first())
-            .map_or_else(|| "rsa-2048".to_owned(), |certificate| certificate.key.clone())
+    fn key_of(&self, node: &NodeName, path: &str) -> KeyOrder {
+        let present = self.facts(node).and_then(|facts| facts.file(path));
+        let present = present.and_then(|file| file.certificates.first());
+        KeyOrder::New(present.map_or_else(|| "rsa-2048".to_owned(), |certificate| certificate.key.clone()))
     }
 
     /// Whether a kubelet has a client certificate of its own, rather than the shared one only.
@@ -266,21 +287,7 @@ impl<'a> Scene<'a> {
             files.extend(pair(&LeafId::from("client"), ChainForm::Bare, &certificate_file("client")));
         }
         if self.has_kubelet_client(&node.name) {
-            let leaf = layout::kubelet_client(&node.name);
-            let file = self.kubelet_client_file();
-            files.push(FileWrite {
-                path: file.clone(),
-                content: Content::Parts(vec![
-                    Part::Leaf(leaf.clone(), Generation::New),
-                    Part::LeafKey(leaf, Generation::New),
-                ]),
-                access: Some(layout::private()),
-            });
-            files.push(FileWrite {
-                path: layout::kubelet_client_link(),
-                content: Content::Link(file),
-                access: None,
-            });
+            files.extend(self.kubelet_client_files(node));
         }
         files.push(FileWrite {
             path: certificate_file("ca.crt"),
@@ -290,8 +297,19 @@ impl<'a> Scene<'a> {
         files
     }
 
+    /// A kubelet's own new client certificate, and the link to it.
+    pub(super) fn kubelet_client_files(&self, node: &Node) -> [FileWrite; 2] {
+        let leaf = layout::kubelet_client(&node.name);
+        let file = self.kubelet_client_file();
+        let both = vec![Part::Leaf(leaf.clone(), Generation::New), Part::LeafKey(leaf, Generation::New)];
+        [
+            FileWrite { path: file.clone(), content: Content::Parts(both), access: Some(layout::private()) },
+            FileWrite { path: layout::kubelet_client_link(), content: Content::Link(file), access: None },
+        ]
+    }
+
     /// Where kubelet's new client certificate goes, named as kubelet itself would.
-    fn kubelet_client_file(&self) -> String {
+    pub(super) fn kubelet_client_file(&self) -> String {
         format!("{}/kubelet-client-{}.pem", layout::KUBELET_PKI, self.naming.stamp)
     }
 
@@ -442,6 +460,19 @@ pub(super) fn certificate(leaf: &LeafId, form: ChainForm, base: &str) -> FileWri
 /// A file in the transition directory.
 pub(super) fn staged(name: &str, parts: Vec<Part>, access: Access) -> FileWrite {
     FileWrite { path: transition_file(name), content: Content::Parts(parts), access: Some(access) }
+}
+
+/// The new CA of the front proxy with its key: nobody reads them there, but a run whose records were lost can be brought to
+/// an end with them.
+pub(super) fn staged_front_proxy(scene: &Scene<'_>) -> Vec<FileWrite> {
+    if scene.front_proxy_ca().is_none() {
+        return Vec::new();
+    }
+    let domain = TrustDomain::FrontProxy;
+    vec![
+        staged("proxy-ca.crt", vec![Part::Ca(domain, Generation::New)], layout::public()),
+        staged("proxy-ca.key", vec![Part::CaKey(domain, Generation::New)], layout::private()),
+    ]
 }
 
 /// The front proxy's pair.

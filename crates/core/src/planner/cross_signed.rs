@@ -21,20 +21,20 @@ use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
     Master, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged,
-    tls_secret_leaf,
+    staged_front_proxy, tls_secret_leaf,
 };
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{CaRef, Inventory, Server};
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, LeafId, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, Role, TrustDomain};
 use crate::plan::{Action, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
 const NEW: Generation = Generation::New;
 
 pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, PlanError> {
-    let scene = Scene::new(inventory, naming)?;
+    let scene = Scene::new(inventory, intent.scope, naming)?;
     let mut numbers = Numbers::default();
     let phases = vec![
         prepare(&scene, &mut numbers),
@@ -44,22 +44,19 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
         finish(&scene, &mut numbers),
     ];
     Ok(Plan {
-        schema: Plan::SCHEMA,
-        cluster: inventory.cluster.name.clone(),
-        why: intent.why,
-        strategy: Strategy::CrossSigned,
         authorities: scene.authorities(true)?,
         leaves: scene.leaves()?,
         phases,
         kept: kept(&scene),
         notices: notices(&scene),
+        ..super::frame(inventory, intent, Strategy::CrossSigned)
     })
 }
 
 fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let apiserver = LeafId::from("apiserver");
     let transition = |master: &Master<'_>| {
-        vec![
+        let mut files = vec![
             staged("client-ca.crt", vec![cluster_ca(OLD), cluster_ca(NEW)], layout::public()),
             staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
             staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
@@ -71,7 +68,9 @@ fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
                 layout::public(),
             ),
             token_signing_key(first_signer(scene, master)),
-        ]
+        ];
+        files.extend(staged_front_proxy(scene));
+        files
     };
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
     scene.prepare(&mut phase, transition);
@@ -403,26 +402,9 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
 
 pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Finish, numbers);
-    if scene.front_proxy_ca().is_some() {
-        phase.step(
-            Target::Api,
-            "let aggregated API servers forget the old CAs",
-            Action::RebuildExtensionAuthentication,
-            [],
-        );
-        phase.barrier([Predicate::ExtensionTrusts { cas: vec![ca(TrustDomain::FrontProxy, NEW)] }]);
-    }
+    forget_old_clients(scene, &mut phase, NEW);
     for node in scene.nodes() {
-        let on = Target::Node(node.name.clone());
-        let units = scene.monitors(&node.name);
-        if !units.is_empty() {
-            phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
-        }
-        let mut paths = vec![layout::STAGE.to_owned()];
-        if node.role == crate::model::Role::ControlPlane && scene.front_proxy_ca().is_some() {
-            paths.extend(layout::FRONT_PROXY_LEFTOVERS.map(str::to_owned));
-        }
-        phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
+        clean_up(scene, &mut phase, node);
     }
     phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
     for master in &scene.masters {
@@ -438,9 +420,40 @@ pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     phase.build()
 }
 
+/// Lets the API servers write anew what they tell aggregated API servers, which only ever grows by itself. `cluster` is
+/// the generation of the client CA that is in force.
+pub(super) fn forget_old_clients(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, cluster: Generation) {
+    if scene.present_front_proxy_ca().is_none() {
+        return;
+    }
+    phase.step(
+        Target::Api,
+        "let aggregated API servers forget the old CAs",
+        Action::RebuildExtensionAuthentication,
+        [],
+    );
+    let front_proxy = if scene.front_proxy_ca().is_some() { NEW } else { OLD };
+    let cas = vec![ca(TrustDomain::FrontProxy, front_proxy), ca(TrustDomain::Cluster, cluster)];
+    phase.barrier([Predicate::ExtensionTrusts { cas }]);
+}
+
+/// Resumes what was paused on a node, and removes what the run has left there.
+pub(super) fn clean_up(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, node: &Node) {
+    let on = Target::Node(node.name.clone());
+    let units = scene.monitors(&node.name);
+    if !units.is_empty() {
+        phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
+    }
+    let mut paths = vec![layout::STAGE.to_owned()];
+    if node.role == Role::ControlPlane && scene.front_proxy_ca().is_some() {
+        paths.extend(layout::FRONT_PROXY_LEFTOVERS.map(str::to_owned));
+    }
+    phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
+}
+
 /// The key that an API server signs tokens with, in a file of its own: when it changes, the manifest does not, and the
 /// kubelet starts a process that has ended again at once where it would take its time over another manifest.
-const TOKEN_SIGNING_KEY: &str = "token-signing.key";
+pub(super) const TOKEN_SIGNING_KEY: &str = "token-signing.key";
 
 fn token_signing_key(signer: Generation) -> FileWrite {
     staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(LeafId::from("apiserver"), signer)], layout::private())
@@ -501,15 +514,39 @@ pub(super) fn restart_etcd(
     master: &Master<'_>,
     after: impl IntoIterator<Item = StepId>,
 ) -> StepId {
+    // At the last moment: a member that has died since the barrier must not be joined by this one.
+    let healthy = Action::Await { predicates: vec![Predicate::EtcdHealthy] };
+    let healthy = phase.step(master.target(), "wait until every etcd member is healthy", healthy, after);
     let action = Action::RestartUnit { unit: "etcd.service".to_owned(), component: Component::Etcd };
-    phase.step(master.target(), "restart etcd", action, after)
+    phase.step(master.target(), "restart etcd", action, [healthy])
+}
+
+/// Ends a static pod's process, which kubelet starts again from the same manifest.
+pub(super) fn end(
+    phase: &mut PhaseBuilder<'_>,
+    master: &Master<'_>,
+    component: Component,
+    after: impl IntoIterator<Item = StepId>,
+) -> StepId {
+    phase.step(master.target(), format!("restart {component}"), Action::EndProcess { component }, after)
+}
+
+/// Lets another etcd member lead, where there is another one.
+pub(super) fn yield_leadership(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, after: StepId) -> StepId {
+    match &master.neighbour {
+        Some((name, _)) => {
+            let action = Action::YieldEtcdLeadership { to: name.clone() };
+            phase.step(master.target(), "let another etcd member lead", action, [after])
+        }
+        None => after,
+    }
 }
 
 /// Restarts a kubelet and waits until it serves with its new files.
 pub(super) fn restart_kubelet(
     scene: &Scene<'_>,
     phase: &mut PhaseBuilder<'_>,
-    node: &crate::model::Node,
+    node: &Node,
     after: impl IntoIterator<Item = StepId>,
 ) -> StepId {
     let on = Target::Node(node.name.clone());
@@ -602,7 +639,9 @@ pub(super) fn advertised(
 ) -> Vec<CaRef> {
     let mut cas: Vec<CaRef> =
         cluster.iter().map(|generation| ca(TrustDomain::Cluster, *generation)).collect();
-    if scene.front_proxy_ca().is_some() {
+    let in_scope = scene.front_proxy_ca().is_some();
+    if scene.present_front_proxy_ca().is_some() {
+        let front_proxy = if in_scope { front_proxy } else { &[OLD] };
         cas.extend(front_proxy.iter().map(|generation| ca(TrustDomain::FrontProxy, *generation)));
     }
     cas
@@ -645,11 +684,23 @@ pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
             }
         }));
     }
+    if scene.present_front_proxy_ca().is_some() && scene.front_proxy_ca().is_none() {
+        kept.push(Kept {
+            id: "the front proxy's CA and certificate".to_owned(),
+            why: "out of scope, which is the cluster CA alone".to_owned(),
+        });
+    }
     kept
 }
 
 pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
     let mut notices = Vec::new();
+    if scene.is_cluster_alone() {
+        notices.push(
+            "In this layout etcd's certificates are of the cluster CA, and the API server's key signs service-account tokens: both are replaced along with the cluster CA."
+                .to_owned(),
+        );
+    }
     if scene.masters.len() == 1 {
         notices.push(
             "The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start, twice."

@@ -4,19 +4,30 @@
 
 mod builder;
 mod bundled;
+mod catch_up;
 mod common;
+mod compromised;
 mod cross_signed;
+mod extend;
+mod front_proxy;
+mod mirror;
 mod preflight;
+mod refusal;
 mod renew;
 #[cfg(test)]
 mod tests;
+mod undo;
 
 use jiff::Timestamp;
 
-pub use preflight::{MAX_CLOCK_OFFSET_MS, MIN_FREE_BYTES, RefusalReason};
+pub use catch_up::catch_up;
+pub use preflight::{MAX_CLOCK_OFFSET_MS, MIN_FREE_BYTES};
+pub use refusal::RefusalReason;
+pub use undo::{Progress, undo};
 
 use crate::intent::{Intent, Strategy, Why};
 use crate::inventory::Inventory;
+use crate::model::TrustDomain;
 use crate::plan::{Plan, PlanError};
 
 /// What would otherwise be random or read from a clock, fixed by the caller so that the plan is a function of its
@@ -43,14 +54,53 @@ pub struct Refusal {
 ///
 /// Refuses where the cluster is not in a state in which the plan would be safe, with every reason at once.
 pub fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, Refusal> {
-    if intent.why == Why::Renew {
-        return renew::plan(inventory, intent, naming);
+    preflight::intent(inventory, intent)?;
+    match intent.why {
+        Why::Renew => renew::plan(inventory, intent, naming),
+        Why::ExtendCa => extend::plan(inventory, intent, naming),
+        Why::ReplaceCa | Why::Compromised => {
+            let mut plan = replace(inventory, intent, naming)?;
+            if intent.why == Why::Compromised {
+                plan.notices.extend(compromised::notices(intent.scope, inventory));
+            }
+            Ok(plan)
+        }
+    }
+}
+
+/// The plan that replaces the CAs in scope.
+fn replace(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, Refusal> {
+    if !intent.scope.covers(TrustDomain::Cluster) {
+        preflight::front_proxy(inventory)?;
+        preflight::check(inventory, naming)?;
+        return front_proxy::plan(inventory, intent, naming).map_err(refused);
     }
     let strategy = preflight::strategy(inventory, intent, naming)?;
     preflight::check(inventory, naming)?;
     let planned = match strategy {
-        Strategy::CrossSigned => cross_signed::plan(inventory, intent, naming),
         Strategy::Bundled => bundled::plan(inventory, intent, naming),
+        _ => cross_signed::plan(inventory, intent, naming),
     };
-    planned.map_err(|error: PlanError| Refusal { reasons: vec![RefusalReason::Layout(error.to_string())] })
+    planned.map_err(refused)
+}
+
+fn refused(error: PlanError) -> Refusal {
+    RefusalReason::Layout(error.to_string()).into()
+}
+
+/// A plan without anything to do.
+fn frame(inventory: &Inventory, intent: &Intent, strategy: Strategy) -> Plan {
+    Plan {
+        schema: Plan::SCHEMA,
+        cluster: inventory.cluster.name.clone(),
+        why: intent.why,
+        strategy,
+        scope: intent.scope,
+        limits: intent.limits.clone(),
+        authorities: Vec::new(),
+        leaves: Vec::new(),
+        phases: Vec::new(),
+        kept: Vec::new(),
+        notices: Vec::new(),
+    }
 }

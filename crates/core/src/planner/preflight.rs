@@ -1,12 +1,12 @@
 //! What must be so before anything is touched.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use super::{Naming, Refusal};
-use crate::intent::{Intent, Strategy};
-use crate::inventory::{Inventory, NodeFacts, Observed};
+use super::{Naming, Refusal, RefusalReason};
+use crate::intent::{Intent, Scope, Strategy, Why};
+use crate::inventory::{Inventory, NodeFacts, NodeStatus, Observed};
 use crate::layout;
-use crate::model::{Component, LeafId, Node, NodeName, Role};
+use crate::model::{Component, LeafId, Node, NodeName, Role, TrustDomain};
 
 /// How far a node's clock may be from the operator's, in milliseconds. New certificates are back-dated by more than
 /// this, and Kubernetes' own leases tolerate seconds, not minutes.
@@ -15,109 +15,47 @@ pub const MAX_CLOCK_OFFSET_MS: i64 = 60_000;
 /// the disk is about to be full anyway.
 pub const MIN_FREE_BYTES: u64 = 32 * 1024 * 1024;
 
-/// One reason why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// A node could not be looked at.
-    NodeUnreadable(NodeName, String),
-    /// A node's clock differs too much.
-    ClockOffset(NodeName, i64),
-    /// A node has too little room.
-    DiskFull(NodeName, u64),
-    /// A node lacks tools.
-    MissingTools(NodeName, Vec<String>),
-    /// A node is not Ready.
-    NodeNotReady(NodeName),
-    /// A node that kubecert cannot manage yet.
-    WindowsNode(NodeName),
-    /// A node of the description that the API does not know.
-    NodeUnknown(NodeName),
-    /// The Kubernetes API could not be asked.
-    ApiUnreadable(String),
-    /// etcd could not be asked.
-    EtcdUnreadable(String),
-    /// An etcd member is not healthy: restarting another would lose the quorum.
-    EtcdMemberUnhealthy(String),
-    /// A component does not run.
-    NotRunning(NodeName, Component),
-    /// A node holds another CA than the description: half a rotation, or the wrong description.
-    OtherCa(NodeName, String),
-    /// A node holds another certificate than the description where the key matters.
-    OtherCertificate(NodeName, LeafId),
-    /// The description has no CA certificate.
-    NoCa,
-    /// The CA in force has ended.
-    CaEnded(String),
-    /// A certificate in use has ended.
-    LeafEnded(NodeName, String, String),
-    /// The cross-signed plan was asked for and is not possible.
-    NoCaKey,
-    /// Files are not laid out as expected.
-    Layout(String),
-    /// Leaves are due but renewing them alone is not offered yet.
-    RenewDue(Vec<String>),
+/// From this minor version on API servers re-read the certificate that they present to aggregated API servers
+/// (kube-aggregator 3edc7f11).
+const FRONT_PROXY_IS_READ_AGAIN_SINCE: u16 = 20;
+
+/// Checks that what is wanted makes sense for this layout.
+pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refusal> {
+    if intent.scope == Scope::EtcdCa {
+        return Err(RefusalReason::EtcdSharesTheCa.into());
+    }
+    let fits = match intent.why {
+        Why::Renew => matches!(intent.strategy, None | Some(Strategy::SameCa)),
+        Why::ExtendCa => matches!(intent.strategy, None | Some(Strategy::SameKey)),
+        Why::ReplaceCa | Why::Compromised if !intent.scope.covers(TrustDomain::Cluster) => {
+            matches!(intent.strategy, None | Some(Strategy::Bundled))
+        }
+        Why::ReplaceCa | Why::Compromised => {
+            matches!(intent.strategy, None | Some(Strategy::CrossSigned | Strategy::Bundled))
+        }
+    };
+    if let (false, Some(strategy)) = (fits, intent.strategy) {
+        return Err(RefusalReason::StrategyUnfit(strategy, intent.why, intent.scope).into());
+    }
+    let has_front_proxy = inventory
+        .cluster
+        .control_planes()
+        .filter_map(|node| inventory.nodes.get(&node.name)?.seen())
+        .any(|facts| facts.file(&layout::certificate_file("proxy-ca.crt")).is_some());
+    // Nodes that cannot be read are reported as such, later.
+    let all_seen = inventory.nodes.values().all(|node| node.seen().is_some());
+    if intent.scope == Scope::FrontProxy && !has_front_proxy && all_seen {
+        return Err(RefusalReason::NoFrontProxy.into());
+    }
+    Ok(())
 }
 
-impl fmt::Display for RefusalReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NodeUnreadable(node, why) => write!(f, "node {node} cannot be looked at ({why})"),
-            Self::ClockOffset(node, ms) => write!(
-                f,
-                "the clock of node {node} differs from this machine's by {:.1} s; bring it to within {} s (NTP) first",
-                *ms as f64 / 1000.0,
-                MAX_CLOCK_OFFSET_MS / 1000
-            ),
-            Self::DiskFull(node, free) => write!(
-                f,
-                "node {node} has {} MiB free for /etc/kubernetes; make room for at least {} MiB",
-                free / 1_048_576,
-                MIN_FREE_BYTES / 1_048_576
-            ),
-            Self::MissingTools(node, tools) => write!(f, "node {node} lacks {}; install it", tools.join(", ")),
-            Self::NodeNotReady(node) => {
-                write!(f, "node {node} is not Ready; repair it, or remove it from the cluster, first")
-            }
-            Self::WindowsNode(node) => write!(f, "node {node} runs Windows, which kubecert cannot rotate yet"),
-            Self::NodeUnknown(node) => write!(f, "node {node} of the api model is not known to the Kubernetes API"),
-            Self::ApiUnreadable(why) => write!(f, "the Kubernetes API cannot be asked ({why})"),
-            Self::EtcdUnreadable(why) => write!(f, "etcd cannot be asked ({why})"),
-            Self::EtcdMemberUnhealthy(member) => write!(
-                f,
-                "etcd member {member} is not healthy; with it away, restarting another could lose the quorum: repair it first"
-            ),
-            Self::NotRunning(node, component) => write!(f, "{component} does not run on node {node}; start it first"),
-            Self::OtherCa(node, fingerprint) => write!(
-                f,
-                "node {node} holds a CA (sha256 {}…) that is not the api model's; it was rotated with another model, or a rotation was interrupted: use the model, or the run directory, that belongs to it",
-                &fingerprint[..fingerprint.len().min(16)]
-            ),
-            Self::OtherCertificate(node, leaf) => write!(
-                f,
-                "certificate {leaf} on node {node} is not the api model's, so its key, which also signs service-account tokens, is not known here; use the model that belongs to the cluster"
-            ),
-            Self::NoCa => f.write_str("the api model holds no CA certificate"),
-            Self::CaEnded(when) => {
-                write!(f, "the CA has ended on {when}; a cluster that has ended needs recovery, which kubecert does not offer yet")
-            }
-            Self::LeafEnded(node, file, when) => write!(
-                f,
-                "{file} on node {node} has ended on {when}; a cluster that has ended needs recovery, which kubecert does not offer yet"
-            ),
-            Self::NoCaKey => f.write_str(
-                "the cross-signed plan needs the old CA's private key, and the api model does not hold one that fits; take --strategy bundled",
-            ),
-            Self::Layout(why) => f.write_str(why),
-            Self::RenewDue(leaves) => write!(
-                f,
-                "{} due, but renewing leaves alone is not offered yet; use --why replace-ca",
-                match leaves.as_slice() {
-                    [one] => format!("{one} is"),
-                    many => format!("{} are", many.join(", ")),
-                }
-            ),
-        }
+/// Checks that the front proxy's certificates can be replaced by themselves.
+pub(super) fn front_proxy(inventory: &Inventory) -> Result<(), Refusal> {
+    if inventory.cluster.version.at_least(FRONT_PROXY_IS_READ_AGAIN_SINCE) {
+        return Ok(());
     }
+    Err(RefusalReason::FrontProxyNeedsRestart(inventory.cluster.version).into())
 }
 
 /// Decides how the CA is replaced: cross-signed wherever the old CA is valid and its key is there.
@@ -244,8 +182,10 @@ fn check_api(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
             return;
         }
     };
+    let known: BTreeMap<&NodeName, &NodeStatus> =
+        api.nodes.iter().map(|status| (&status.name, status)).collect();
     for node in &inventory.cluster.nodes {
-        match api.nodes.iter().find(|status| status.name == node.name) {
+        match known.get(&node.name) {
             None => reasons.push(RefusalReason::NodeUnknown(node.name.clone())),
             Some(status) if status.operating_system == "windows" => {
                 reasons.push(RefusalReason::WindowsNode(node.name.clone()));

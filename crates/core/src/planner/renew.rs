@@ -1,52 +1,491 @@
-//! Leaves only, from the CA in force.
+//! Leaves only, issued anew by the CA in force.
+//!
+//! What is not due stays. Nobody's trust changes, and holders of the CA accept old and new leaves alike, so every order
+//! is safe; what has to be seen to is that whoever presents a leaf comes to present the new one. Most read it again by
+//! themselves; the rest is restarted, and nothing else:
+//!
+//! | reads at its start only | until |
+//! |--|--|
+//! | kubelet: its own client certificate, put there by hand | ever |
+//! | kubelet: its serving certificate | Kubernetes 1.30 |
+//! | API server: its certificate towards kubelets | Kubernetes 1.24 |
+//!
+//! New leaves have new keys, but for the API server's: its key also signs the service-account tokens of this layout, and
+//! with another key every token would be void. The first control plane shows that its new leaves are good before the
+//! others get theirs. Backups stay until all is seen, so that the run can be undone until it finishes.
 
-use super::{Naming, Refusal, RefusalReason};
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::builder::{Numbers, PhaseBuilder};
+use super::bundled::agents;
+use super::common::{Master, Scene, ca, certificate, cluster_ca, pair, tls_secret_leaf};
+use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
+use super::{Naming, Refusal, RefusalReason, preflight, refused};
 use crate::intent::{Intent, Strategy};
-use crate::inventory::{Inventory, Observed};
-use crate::plan::{Kept, Plan};
+use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
+use crate::layout::{self, certificate_file, kubelet_client_link};
+use crate::material::{ChainForm, Content, Part};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
+use crate::plan::{
+    Action, FileWrite, Kept, KeyOrder, LeafOrder, Phase, PhaseName, Plan, Predicate, StepId, Target,
+};
 
-/// The empty plan where nothing is due.
-///
-/// Renewing due leaves without touching the CA is not offered yet, and refused by name rather than answered with a plan
-/// that does more than was asked.
+const OLD: Generation = Generation::Old;
+const NEW: Generation = Generation::New;
+
+/// From this minor version on kubelets re-read their serving certificate (ReloadKubeletServerCertificateFile).
+const KUBELET_SERVING_IS_READ_AGAIN_SINCE: u16 = 31;
+/// From this minor version on API servers re-read their certificate towards kubelets; before, connections go on with
+/// the pair of the first one (kubernetes/kubernetes#114588).
+const KUBELET_CLIENT_IS_READ_AGAIN_SINCE: u16 = 25;
+
+/// The plan that renews what is due; the empty plan where nothing is.
 pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, Refusal> {
-    let within = i64::from(intent.limits.renew_within_days) * 86_400;
-    let mut due = Vec::new();
-    let mut kept = Vec::new();
-    let mut unreadable = Vec::new();
-    for (name, node) in &inventory.nodes {
-        let facts = match node {
-            Observed::Seen(facts) => facts,
-            Observed::Unreadable(why) => {
-                unreadable.push(RefusalReason::NodeUnreadable(name.clone(), why.clone()));
-                continue;
-            }
-        };
-        for file in &facts.files {
-            let Some(leaf) = file.certificates.first().filter(|leaf| !leaf.is_ca) else { continue };
-            let id = format!("{} on {name}", file.path);
-            if leaf.not_after.as_second() - naming.now.as_second() <= within {
-                due.push(id);
-            } else {
-                kept.push(Kept { id, why: format!("valid until {}", leaf.not_after.strftime("%F")) });
-            }
-        }
-    }
+    let unreadable: Vec<RefusalReason> = inventory
+        .nodes
+        .iter()
+        .filter_map(|(name, node)| match node {
+            Observed::Seen(_) => None,
+            Observed::Unreadable(why) => Some(RefusalReason::NodeUnreadable(name.clone(), why.clone())),
+        })
+        .collect();
     if !unreadable.is_empty() {
         return Err(Refusal { reasons: unreadable });
     }
-    if !due.is_empty() {
-        return Err(Refusal { reasons: vec![RefusalReason::RenewDue(due)] });
+    let scene = Scene::new(inventory, intent.scope, naming).map_err(refused)?;
+    let look = Look { scene: &scene, now: naming.now, within_days: intent.limits.renew_within_days };
+    let found = look.sort()?;
+    let mut plan = super::frame(inventory, intent, Strategy::SameCa);
+    plan.kept = found.kept;
+    plan.notices = found.notices;
+    if found.due.is_empty() {
+        return Ok(plan);
     }
-    Ok(Plan {
-        schema: Plan::SCHEMA,
-        cluster: inventory.cluster.name.clone(),
-        why: intent.why,
-        strategy: intent.strategy.unwrap_or(Strategy::CrossSigned),
-        authorities: Vec::new(),
-        leaves: Vec::new(),
-        phases: Vec::new(),
-        kept,
-        notices: Vec::new(),
-    })
+    let names: Vec<String> = found.due.keys().map(ToString::to_string).collect();
+    let ca = scene.old_ca().map_err(refused)?;
+    if !inventory.description.ca_key {
+        return Err(RefusalReason::RenewWithoutKey(names).into());
+    }
+    if look.is_due(ca.not_after) {
+        let when = ca.not_after.strftime("%F").to_string();
+        return Err(RefusalReason::CaEndsFirst(when, look.within_days).into());
+    }
+    preflight::check(inventory, naming)?;
+    let due = Due { scene: &scene, orders: &found.due };
+    let mut numbers = Numbers::default();
+    plan.phases = vec![due.prepare(&mut numbers), due.switch(intent, &mut numbers), due.finish(&mut numbers)];
+    plan.notices.extend(due.notices());
+    plan.notices.push(format!(
+        "What is renewed ends no later than the CA, on {}; --why extend-ca gives that a longer life.",
+        ca.not_after.strftime("%F")
+    ));
+    plan.leaves = found.due.into_values().collect();
+    Ok(plan)
+}
+
+/// Tells what is due from what is not.
+struct Look<'a> {
+    scene: &'a Scene<'a>,
+    now: Timestamp,
+    within_days: u32,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    due: BTreeMap<LeafId, LeafOrder>,
+    kept: Vec<Kept>,
+    notices: Vec<String>,
+}
+
+impl Look<'_> {
+    fn is_due(&self, not_after: Timestamp) -> bool {
+        not_after.as_second() - self.now.as_second() <= i64::from(self.within_days) * 86_400
+    }
+
+    fn sort(&self) -> Result<Found, Refusal> {
+        let mut found = Found::default();
+        let mut front_proxy_due = None;
+        for mut order in self.scene.leaves().map_err(refused)? {
+            let holders = self.holders(&order.id);
+            let Some(first) = holders.iter().map(|(_, facts)| facts.not_after).min() else { continue };
+            if order.domain == TrustDomain::FrontProxy && self.is_due(first) {
+                front_proxy_due = Some(first);
+            } else if self.is_due(first) {
+                if order.id == LeafId::from("apiserver") {
+                    order.key = KeyOrder::Same;
+                }
+                found.due.insert(order.id.clone(), order);
+                continue;
+            }
+            let why = match front_proxy_due.filter(|_| order.domain == TrustDomain::FrontProxy) {
+                None => format!("valid until {}", first.strftime("%F")),
+                Some(_) => {
+                    format!("ends on {}, and nobody has its CA's key to renew it with", first.strftime("%F"))
+                }
+            };
+            found.kept.extend(holders.into_iter().map(|(id, _)| Kept { id, why: why.clone() }));
+        }
+        if let Some(ends) = front_proxy_due {
+            let reason = RefusalReason::FrontProxyDue(ends.strftime("%F").to_string());
+            if found.due.is_empty() {
+                return Err(reason.into());
+            }
+            found.notices.push(format!("Not renewed: {reason}."));
+        }
+        self.strangers(&mut found);
+        Ok(found)
+    }
+
+    /// Where a leaf is, and what is there.
+    fn holders(&self, id: &LeafId) -> Vec<(String, &CertificateFacts)> {
+        let at = |node: &NodeName, path: &str| {
+            let facts = self.scene.facts(node)?.file(path)?.certificates.first()?;
+            Some((format!("{path} on {node}"), facts))
+        };
+        if let Some(described) = self.scene.inventory.description.certificates.get(id) {
+            let path = certificate_file(&format!("{id}.crt"));
+            let copies = self.scene.nodes().filter_map(|node| at(&node.name, &path));
+            // One that was put there by hand may end before the one of the description.
+            let first = copies.map(|(_, facts)| facts).chain([described]).min_by_key(|facts| facts.not_after);
+            return vec![(format!("certificate {id}"), first.unwrap_or(described))];
+        }
+        if *id == layout::front_proxy() {
+            let path = certificate_file("proxy.crt");
+            return self.scene.masters.iter().filter_map(|master| at(&master.node.name, &path)).collect();
+        }
+        for node in self.scene.nodes() {
+            if *id == layout::kubelet_server(&node.name) {
+                return at(&node.name, &certificate_file("kubeletserver.crt")).into_iter().collect();
+            }
+            if *id == layout::kubelet_client(&node.name) {
+                return at(&node.name, &kubelet_client_link()).into_iter().collect();
+            }
+        }
+        let secrets = self.scene.tls_secrets().filter(|secret| tls_secret_leaf(secret) == *id);
+        secrets
+            .filter_map(|secret| Some((format!("TLS Secret {}", secret.object), secret.chain.first()?)))
+            .collect()
+    }
+
+    /// Leaves that the layout does not know: whoever put them there renews them.
+    fn strangers(&self, found: &mut Found) {
+        let known: BTreeSet<String> = ["kubeletserver", "proxy"]
+            .map(ToOwned::to_owned)
+            .into_iter()
+            .chain(self.scene.inventory.description.certificates.keys().map(ToString::to_string))
+            .map(|base| certificate_file(&format!("{base}.crt")))
+            .collect();
+        for node in self.scene.nodes() {
+            let Some(facts) = self.scene.facts(&node.name) else { continue };
+            for file in facts.files.iter().filter(|file| file.path.starts_with(layout::CERTIFICATES)) {
+                let Some(leaf) = file.certificates.first() else { continue };
+                if !leaf.is_ca && !known.contains(&file.path) {
+                    found.kept.push(Kept {
+                        id: format!("{} on {}", file.path, node.name),
+                        why: format!(
+                            "no certificate of this layout, so it is left to whoever put it there; valid until {}",
+                            leaf.not_after.strftime("%F")
+                        ),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// What is due, and where it goes.
+struct Due<'a> {
+    scene: &'a Scene<'a>,
+    orders: &'a BTreeMap<LeafId, LeafOrder>,
+}
+
+impl Due<'_> {
+    fn has(&self, leaf: &LeafId) -> bool {
+        self.orders.contains_key(leaf)
+    }
+
+    fn is(&self, leaf: &str) -> bool {
+        self.has(&LeafId::from(leaf))
+    }
+
+    fn version_lacks(&self, minor: u16) -> bool {
+        !self.scene.inventory.cluster.version.at_least(minor)
+    }
+
+    /// What changes on a node, but for what its kubelet alone reads.
+    fn shared_files(&self, node: &Node) -> Vec<FileWrite> {
+        let mut leaves = vec![LeafId::from("client")];
+        let master = self.scene.masters.iter().any(|master| master.node.name == node.name);
+        if master {
+            leaves.extend(["etcdserver".into(), layout::etcd_peer(node.index), "etcdclient".into()]);
+        }
+        let mut files: Vec<FileWrite> = leaves
+            .iter()
+            .filter(|leaf| self.has(leaf))
+            .flat_map(|leaf| pair(leaf, ChainForm::Bare, &certificate_file(leaf.as_str())))
+            .collect();
+        if master && self.is("apiserver") {
+            files.push(certificate(&"apiserver".into(), ChainForm::Bare, &certificate_file("apiserver")));
+        }
+        if master && self.is("kubectlClient") {
+            files.extend(self.admin_kubeconfig(&node.name));
+        }
+        files
+    }
+
+    fn admin_kubeconfig(&self, node: &NodeName) -> Option<FileWrite> {
+        let path = layout::admin_kubeconfig(&self.scene.inventory.cluster.admin_user);
+        self.scene.facts(node)?.file(&path)?;
+        let leaf = LeafId::from("kubectlClient");
+        let content = Content::Kubeconfig {
+            roots: vec![cluster_ca(OLD)],
+            chain: vec![Part::Leaf(leaf.clone(), NEW)],
+            key: Part::LeafKey(leaf, NEW),
+        };
+        Some(FileWrite { path, content, access: None })
+    }
+
+    /// What changes on a node and its kubelet alone reads.
+    fn kubelet_files(&self, node: &Node) -> Vec<FileWrite> {
+        let mut files = Vec::new();
+        let serving = layout::kubelet_server(&node.name);
+        if self.has(&serving) {
+            files.extend(pair(&serving, ChainForm::Bare, &certificate_file("kubeletserver")));
+        }
+        if self.has(&layout::kubelet_client(&node.name)) {
+            files.extend(self.scene.kubelet_client_files(node));
+        }
+        files
+    }
+
+    fn files(&self, node: &Node) -> Vec<FileWrite> {
+        let mut files = self.shared_files(node);
+        files.extend(self.kubelet_files(node));
+        files
+    }
+
+    /// The new files that a kubelet reads at its start only; none where it need not be restarted.
+    fn kubelet_start_files(&self, node: &Node) -> Vec<String> {
+        let mut files = Vec::new();
+        let reads_once = self.version_lacks(KUBELET_SERVING_IS_READ_AGAIN_SINCE);
+        if reads_once && self.has(&layout::kubelet_server(&node.name)) {
+            files.push(certificate_file("kubeletserver.crt"));
+        }
+        if self.has(&layout::kubelet_client(&node.name)) {
+            files.push(self.scene.kubelet_client_file());
+        }
+        if self.is("client") && !self.scene.has_kubelet_client(&node.name) {
+            files.push(certificate_file("client.crt"));
+        }
+        files
+    }
+
+    fn api_servers_restart(&self) -> bool {
+        self.is("client") && self.version_lacks(KUBELET_CLIENT_IS_READ_AGAIN_SINCE)
+    }
+
+    fn prepare(&self, numbers: &mut Numbers) -> Phase {
+        let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
+        for node in self.scene.nodes() {
+            let paths: Vec<String> = self.files(node).into_iter().map(|file| file.path).collect();
+            if paths.is_empty() {
+                continue;
+            }
+            let on = Target::Node(node.name.clone());
+            let backup = phase.step(on.clone(), "back up", Action::BackUp { paths }, []);
+            let units = self.scene.monitors(&node.name);
+            let master = self.scene.masters.iter().any(|master| master.node.name == node.name);
+            if master && !units.is_empty() {
+                phase.step(on, "pause monitors", Action::PauseUnits { units }, [backup]);
+            }
+        }
+        phase.barrier([Predicate::EtcdHealthy]);
+        phase.barrier(self.scene.masters.iter().map(Master::ready));
+        phase.build()
+    }
+
+    fn switch(&self, intent: &Intent, numbers: &mut Numbers) -> Phase {
+        let mut phase = PhaseBuilder::new(PhaseName::Switch, numbers);
+        let mut before: Vec<StepId> = Vec::new();
+        if self.is("kubectlClient") || self.is("etcdclient") {
+            let roots = vec![ca(TrustDomain::Cluster, OLD)];
+            let action = Action::UseCredentials { roots, identity: NEW, form: ChainForm::Bare };
+            before =
+                vec![phase.step(Target::Operator, "use the new client certificate from here on", action, [])];
+        }
+        let first = self.scene.masters.len().min(1);
+        let (canary, others) = self.scene.masters.split_at(first);
+        for masters in [canary, others] {
+            let done: Vec<StepId> =
+                masters.iter().filter_map(|master| self.write_shared(&mut phase, master, &before)).collect();
+            if !done.is_empty() {
+                before = done;
+            }
+        }
+        for master in &self.scene.masters {
+            if self.api_servers_restart() {
+                let gate = vec![Predicate::EtcdHealthy, master.ready(), self.restarted(master)];
+                let inner =
+                    |phase: &mut PhaseBuilder<'_>, begin| end(phase, master, Component::ApiServer, [begin]);
+                before = vec![self.scene.visit(&mut phase, master, before, inner, gate)];
+            }
+        }
+        for master in &self.scene.masters {
+            let done = self.kubelet(&mut phase, master.node, &before, self.kubelet_files(master.node));
+            before = done.map_or(before, |done| vec![done]);
+        }
+        let concerned: Vec<&Node> =
+            self.scene.agents.iter().copied().filter(|node| !self.files(node).is_empty()).collect();
+        agents(&concerned, intent, &mut phase, &before, |phase, node, after| {
+            self.kubelet(phase, node, after, self.files(node))
+        });
+        self.secrets(&mut phase, &before);
+        self.barrier(&mut phase);
+        phase.build()
+    }
+
+    fn write_shared(
+        &self,
+        phase: &mut PhaseBuilder<'_>,
+        master: &Master<'_>,
+        after: &[StepId],
+    ) -> Option<StepId> {
+        let files = self.shared_files(master.node);
+        if files.is_empty() {
+            return None;
+        }
+        let action = Action::Write { files };
+        let written = phase.step(master.target(), "present new certificates", action, after.iter().copied());
+        let mut predicates = self.presented(master);
+        predicates.extend([Predicate::EtcdHealthy, master.ready()]);
+        let action = Action::Await { predicates };
+        Some(phase.step(master.target(), "wait until it presents them", action, [written]))
+    }
+
+    /// What servers on a control plane must present.
+    fn presented(&self, master: &Master<'_>) -> Vec<Predicate> {
+        let name = || master.node.name.clone();
+        let servers = [
+            (Server::ApiServer(name()), LeafId::from("apiserver")),
+            (Server::EtcdClient(name()), LeafId::from("etcdserver")),
+            (Server::EtcdPeer(name()), layout::etcd_peer(master.node.index)),
+        ];
+        let due = servers.into_iter().filter(|(_, leaf)| self.has(leaf));
+        due.map(|(server, leaf)| Predicate::Presents { server, leaf, generation: NEW, form: ChainForm::Bare })
+            .collect()
+    }
+
+    fn restarted(&self, master: &Master<'_>) -> Predicate {
+        started_after(master, Component::ApiServer, vec![certificate_file("client.crt")])
+    }
+
+    /// Puts files in place that a kubelet reads, and restarts it if it must be; `None` if nothing changes.
+    fn kubelet(
+        &self,
+        phase: &mut PhaseBuilder<'_>,
+        node: &Node,
+        after: &[StepId],
+        files: Vec<FileWrite>,
+    ) -> Option<StepId> {
+        let on = || Target::Node(node.name.clone());
+        let mut last = None;
+        let mut after: Vec<StepId> = after.to_vec();
+        if !files.is_empty() {
+            let action = Action::Write { files };
+            after = vec![phase.step(on(), "write new files", action, after)];
+            last = after.last().copied();
+        }
+        if !self.kubelet_start_files(node).is_empty() {
+            let component = Component::Kubelet;
+            let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component };
+            after = vec![phase.step(on(), "restart kubelet", action, after)];
+            last = after.last().copied();
+        }
+        let predicates = self.kubelet_shows(node);
+        if last.is_some() && !predicates.is_empty() {
+            let action = Action::Await { predicates };
+            last = Some(phase.step(on(), "wait until the node is Ready", action, after));
+        }
+        last
+    }
+
+    /// What shows that a kubelet has its new files.
+    fn kubelet_shows(&self, node: &Node) -> Vec<Predicate> {
+        let mut predicates = Vec::new();
+        let name = || node.name.clone();
+        if self.has(&layout::kubelet_server(&node.name)) {
+            predicates.push(kubelet_presents(&node.name));
+        }
+        let files = self.kubelet_start_files(node);
+        if !files.is_empty() {
+            predicates.push(Predicate::StartedAfter { node: name(), component: Component::Kubelet, files });
+        }
+        if !predicates.is_empty() {
+            predicates.push(Predicate::NodeReady { node: name() });
+        }
+        predicates
+    }
+
+    /// Serving certificates in TLS Secrets, and the pods that may have read them at their start.
+    fn secrets(&self, phase: &mut PhaseBuilder<'_>, after: &[StepId]) {
+        let mut written = Vec::new();
+        let mut workloads: BTreeSet<&WorkloadRef> = BTreeSet::new();
+        for secret in self.scene.tls_secrets().filter(|secret| self.has(&tls_secret_leaf(secret))) {
+            let leaf = tls_secret_leaf(secret);
+            let action =
+                Action::WriteTlsSecret { secret: secret.object.clone(), leaf, form: ChainForm::Bare };
+            let title = format!("renew the certificate in Secret {}", secret.object);
+            written.push(phase.step(Target::Api, title, action, after.iter().copied()));
+            workloads.extend(&secret.mounted_by);
+        }
+        for workload in workloads {
+            let action = Action::Roll { workload: workload.clone() };
+            phase.step(Target::Api, format!("restart {workload}"), action, written.iter().copied());
+        }
+    }
+
+    fn barrier(&self, phase: &mut PhaseBuilder<'_>) {
+        for master in &self.scene.masters {
+            phase.barrier([master.ready()]);
+            phase.barrier(self.presented(master));
+            if self.api_servers_restart() {
+                phase.barrier([self.restarted(master)]);
+            }
+        }
+        for node in self.scene.nodes() {
+            phase.barrier(self.kubelet_shows(node));
+        }
+        phase.barrier([Predicate::EtcdHealthy, Predicate::AggregatedApisAvailable]);
+    }
+
+    fn finish(&self, numbers: &mut Numbers) -> Phase {
+        let mut phase = PhaseBuilder::new(PhaseName::Finish, numbers);
+        for node in self.scene.nodes().filter(|node| !self.files(node).is_empty()) {
+            clean_up(self.scene, &mut phase, node);
+        }
+        phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
+        phase.barrier(self.scene.masters.iter().map(Master::ready));
+        phase.barrier([Predicate::EtcdHealthy]);
+        phase.build()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        let mut notices = Vec::new();
+        if self.is("apiserver") {
+            notices.push("The API server's certificate is renewed for the key that it has, since that key also signs service-account tokens: every token stays valid.".to_owned());
+        }
+        if self.is("client") {
+            notices.push("kube-controller-manager, kube-scheduler and kube-proxy read their client certificate again within five minutes and are not restarted; the old one is accepted until it ends.".to_owned());
+        }
+        if self.is("kubectlClient") {
+            notices.push("Kubeconfigs that were handed out keep the old certificate, which is accepted until it ends; hand out new ones before.".to_owned());
+        }
+        if self.api_servers_restart() && self.scene.masters.len() == 1 {
+            notices.push("The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start.".to_owned());
+        }
+        notices
+    }
 }

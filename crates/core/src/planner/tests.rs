@@ -1,11 +1,12 @@
 //! What the planner refuses, and that it is a function of its arguments.
 
-use super::{Naming, RefusalReason, plan};
-use crate::intent::{Intent, Limits, Strategy, Why};
+use super::{RefusalReason, plan};
+use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{Inventory, Observed};
 use crate::layout::certificate_file;
 use crate::model::NodeName;
-use crate::testing::{Shape, authority, naming, replace_ca};
+use crate::plan::KeyOrder;
+use crate::testing::{Shape, authority, end_soon, naming, replace_ca};
 
 /// Spoils a good inventory, and checks that the refusal names what was spoilt.
 #[track_caller]
@@ -113,18 +114,196 @@ fn a_plan_is_a_function_of_its_arguments() {
     assert_eq!(made(), made());
 }
 
+fn renew() -> Intent {
+    Intent::new(Why::Renew)
+}
+
+/// The kinds of leaves that end soon in an inventory, as the plan names them.
+#[track_caller]
+fn due(shape: &Shape, chosen: impl Fn(&str) -> bool) -> crate::plan::Plan {
+    let mut inventory = shape.inventory();
+    end_soon(&mut inventory, chosen);
+    plan(&inventory, &renew(), &naming()).expect("a plan")
+}
+
+fn refused(inventory: &Inventory, intent: &Intent) -> String {
+    plan(inventory, intent, &naming()).expect_err("a refusal").to_string()
+}
+
 #[test]
-fn with_nothing_due_renewing_is_the_empty_plan_and_with_something_due_it_is_refused() {
+fn with_nothing_due_renewing_is_the_empty_plan() {
     let inventory = Shape::default().inventory();
-    let intent = |days| Intent {
-        why: Why::Renew,
-        strategy: None,
-        limits: Limits { renew_within_days: days, ..Limits::default() },
+    let empty = plan(&inventory, &renew(), &naming()).expect("a plan");
+    assert!(empty.is_empty());
+    let kept: Vec<&str> = empty.kept.iter().map(|kept| kept.id.as_str()).collect();
+    assert!(kept.contains(&"certificate apiserver"), "{kept:?}");
+    assert!(kept.contains(&"/etc/kubernetes/certs/kubeletserver.crt on k8s-linux-1-0"), "{kept:?}");
+    assert!(empty.kept.iter().all(|kept| kept.why.contains("valid until 2055-")), "{:?}", empty.kept);
+}
+
+#[test]
+fn only_what_is_due_is_renewed_and_the_api_server_keeps_its_key() {
+    let plan = due(&Shape::default(), |name| ["apiserver", "etcdclient"].contains(&name));
+    let ordered: Vec<(&str, bool)> =
+        plan.leaves.iter().map(|order| (order.id.as_str(), order.key == KeyOrder::Same)).collect();
+    assert_eq!(ordered, [("apiserver", true), ("etcdclient", false)]);
+    assert!(plan.authorities.is_empty());
+    assert!(plan.kept.iter().any(|kept| kept.id == "certificate client"));
+    let writes_the_key = plan.steps().any(|step| match &step.action {
+        crate::plan::Action::Write { files } => {
+            files.iter().any(|file| file.path == certificate_file("apiserver.key"))
+        }
+        _ => false,
+    });
+    assert!(!writes_the_key);
+    assert_eq!(crate::restarts::restarts(&plan), []);
+}
+
+/// The reload matrix, as restarts.
+#[test]
+fn only_what_does_not_read_again_is_restarted() {
+    let restarted = |minor, kubelet_clients, chosen: fn(&str) -> bool| -> Vec<String> {
+        let shape = Shape { minor, kubelet_clients, ..Shape::default() };
+        let plan = due(&shape, chosen);
+        let restarts = crate::restarts::restarts(&plan);
+        restarts.iter().map(|restart| format!("{} on {}", restart.what, restart.nodes.len())).collect()
     };
-    let Naming { now, stamp } = naming();
-    let naming = Naming { now, stamp };
-    let empty = plan(&inventory, &intent(0), &naming).expect("a plan");
-    assert!(empty.is_empty() && !empty.kept.is_empty());
-    let refusal = plan(&inventory, &intent(40_000), &naming).expect_err("a refusal");
-    assert!(refusal.to_string().contains("replace-ca"), "{refusal}");
+    let none: [&str; 0] = [];
+    assert_eq!(restarted(34, true, |name| name.starts_with("etcd") || name == "apiserver"), none);
+    assert_eq!(restarted(34, true, |name| name == "client"), none);
+    assert_eq!(restarted(34, true, |name| name.starts_with("k8s-")), none);
+    assert_eq!(restarted(30, true, |name| name.starts_with("k8s-")), ["kubelet on 5"]);
+    assert_eq!(restarted(34, false, |name| name == "client"), ["kubelet on 5"]);
+    assert_eq!(restarted(24, true, |name| name == "client"), ["kube-apiserver on 3"]);
+    assert_eq!(restarted(34, true, |name| name == "system:node:k8s-linux-1-1"), ["kubelet on 1"]);
+    let secret = restarted(34, true, |name| name == "extension.aggregated.svc");
+    assert_eq!(secret, ["deployment aggregated/extension on 0"]);
+}
+
+#[test]
+fn the_front_proxys_leaf_cannot_be_renewed_alone() {
+    let mut inventory = Shape::default().inventory();
+    end_soon(&mut inventory, |name| name == "aggregator");
+    for scope in [Scope::All, Scope::FrontProxy] {
+        let said = refused(&inventory, &Intent { scope, ..renew() });
+        assert!(said.contains("--why replace-ca --scope front-proxy"), "{said}");
+    }
+    let cluster = plan(&inventory, &Intent { scope: Scope::ClusterCa, ..renew() }, &naming());
+    assert!(cluster.expect("a plan").is_empty());
+    end_soon(&mut inventory, |name| name == "client");
+    let both = plan(&inventory, &renew(), &naming()).expect("a plan");
+    assert!(both.notices[0].contains("--scope front-proxy"), "{:?}", both.notices);
+    let kept = both.kept.iter().find(|kept| kept.id.contains("proxy.crt")).expect("it is kept");
+    assert!(kept.why.contains("nobody has its CA's key"), "{kept:?}");
+}
+
+#[test]
+fn what_stands_against_renewing_and_extending_is_named_with_its_remedy() {
+    let all = |name: &str| name != "ca";
+    let without_key = Shape { ca_key: false, ..Shape::default() };
+    let mut inventory = without_key.inventory();
+    end_soon(&mut inventory, all);
+    let said = refused(&inventory, &Intent { scope: Scope::ClusterCa, ..renew() });
+    assert!(said.contains("more are due") && said.contains("--why replace-ca"), "{said}");
+    let said = refused(&inventory, &Intent::new(Why::ExtendCa));
+    assert!(said.contains("private key") && said.contains("--why replace-ca"), "{said}");
+
+    let mut inventory = Shape::default().inventory();
+    end_soon(&mut inventory, |name| ["ca", "client"].contains(&name));
+    let said = refused(&inventory, &renew());
+    assert!(said.contains("--why extend-ca first"), "{said}");
+
+    let front_proxy = Intent { scope: Scope::FrontProxy, ..Intent::new(Why::ExtendCa) };
+    let said = refused(&inventory, &front_proxy);
+    assert!(said.contains("cannot get a longer life") && said.contains("--scope front-proxy"), "{said}");
+
+    let issued = crate::testing::issued("ca", "upper");
+    inventory.description.certificates.insert("ca".into(), issued);
+    let said = refused(&inventory, &Intent::new(Why::ExtendCa));
+    assert!(said.contains("no root") && said.contains("CN=upper"), "{said}");
+}
+
+#[test]
+fn scopes_and_strategies_that_make_no_sense_are_refused() {
+    let inventory = Shape::default().inventory();
+    let scoped = |why, scope| Intent { scope, ..Intent::new(why) };
+    for why in [Why::Renew, Why::ExtendCa, Why::ReplaceCa, Why::Compromised] {
+        let said = refused(&inventory, &scoped(why, Scope::EtcdCa));
+        assert!(said.contains("no CA of its own") && said.contains("--scope cluster-ca"), "{said}");
+    }
+    let bare = Shape { front_proxy: false, aggregated: false, ..Shape::default() }.inventory();
+    let said = refused(&bare, &scoped(Why::ReplaceCa, Scope::FrontProxy));
+    assert!(said.contains("has no front proxy"), "{said}");
+    let old = Shape { minor: 19, ..Shape::default() }.inventory();
+    let said = refused(&old, &scoped(Why::ReplaceCa, Scope::FrontProxy));
+    assert!(said.contains("1.19") && said.contains("leave --scope away"), "{said}");
+    for (why, strategy) in [
+        (Why::Renew, Strategy::Bundled),
+        (Why::ExtendCa, Strategy::CrossSigned),
+        (Why::ReplaceCa, Strategy::SameKey),
+        (Why::Compromised, Strategy::SameCa),
+    ] {
+        let intent = Intent { strategy: Some(strategy), ..Intent::new(why) };
+        assert!(refused(&inventory, &intent).contains("leave --strategy away"));
+    }
+}
+
+#[test]
+fn a_ca_that_cannot_gain_is_left_alone() {
+    let mut inventory = Shape::default().inventory();
+    let fresh = |ca: &mut crate::inventory::CertificateFacts| ca.not_before = naming().now;
+    inventory.description.certificates.entry("ca".into()).and_modify(fresh);
+    let plan = plan(&inventory, &Intent::new(Why::ExtendCa), &naming()).expect("a plan");
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.kept[0].why.contains("as long as a new certificate would be"), "{:?}", plan.kept);
+}
+
+#[test]
+fn whoever_was_compromised_is_told_what_a_rotation_does_not_end() {
+    let inventory = Shape { job_pods: 1, ..Shape::default() }.inventory();
+    let plan = plan(&inventory, &Intent::new(Why::Compromised), &naming()).expect("a plan");
+    let told = plan.notices.join("\n");
+    for word in [
+        "Every Secret",
+        "Service-account tokens",
+        "Token Secrets",
+        "CertificateSigningRequests",
+        "ClusterRoleBindings",
+        "webhooks",
+        "DaemonSets",
+        "Kubeconfigs",
+        "snapshots of etcd",
+        "virtual machines",
+        "encryption at rest",
+        "front proxy",
+        "Jobs",
+    ] {
+        assert!(told.contains(word), "{told}\ndoes not say {word:?}");
+    }
+    assert!(!Why::Compromised.may_hold() && Why::ReplaceCa.may_hold());
+    // Until the phase "drop" it is the plan that replaces the CA.
+    let other = super::plan(&inventory, &Intent::new(Why::ReplaceCa), &naming()).expect("a plan");
+    assert_eq!(other.phases, plan.phases);
+    assert!(plan.notices.len() > other.notices.len());
+}
+
+/// Each restart with a reason, for every reason to rotate.
+#[test]
+fn every_restart_has_a_reason() {
+    for why in [Why::Renew, Why::ExtendCa, Why::ReplaceCa, Why::Compromised] {
+        for (minor, ca_key) in [(20, true), (34, true), (34, false)] {
+            let mut inventory = Shape { minor, ca_key, ..Shape::default() }.inventory();
+            end_soon(&mut inventory, |name| name != "ca" && name != "aggregator");
+            let Ok(plan) = plan(&inventory, &Intent::new(why), &naming()) else {
+                assert!(!ca_key && !why.replaces_everything());
+                continue;
+            };
+            let restarts = crate::restarts::restarts(&plan);
+            assert!(!restarts.is_empty());
+            for restart in restarts {
+                assert!(!restart.why.is_empty(), "{why}: {restart:?}");
+                assert!(!restart.why.contains("whatever it has read"), "{why}: {restart:?}");
+            }
+        }
+    }
 }

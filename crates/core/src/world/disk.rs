@@ -1,10 +1,20 @@
 //! The files of one node, symbolically.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use crate::material::{Content, Part};
+use crate::model::{LeafId, TrustDomain};
+
+/// Whose new certificate is for the key that there was before, so that either certificate fits either key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptKeys {
+    /// Leaves.
+    pub leaves: BTreeSet<LeafId>,
+    /// CAs, by domain.
+    pub authorities: BTreeSet<TrustDomain>,
+}
 
 /// The files of one node. Cheap to clone until one of them changes.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +25,7 @@ pub struct Disk {
     /// A digest of all files, kept up to date by [`Disk::put`] and [`Disk::remove`], so that worlds can be compared
     /// and hashed without walking through manifests.
     digest: u64,
+    kept_keys: Arc<KeptKeys>,
 }
 
 impl Disk {
@@ -22,7 +33,19 @@ impl Disk {
     pub fn new(files: BTreeMap<String, Content>) -> Self {
         let digest = files.iter().fold(0, |digest, (path, content)| digest ^ digest_of(path, content));
         let files = Arc::new(files);
-        Self { originals: Arc::clone(&files), files, digest }
+        Self { originals: Arc::clone(&files), files, digest, kept_keys: Arc::default() }
+    }
+
+    /// The same disk, where the new certificates of some keep their keys.
+    #[must_use]
+    pub fn keeping(mut self, kept_keys: &Arc<KeptKeys>) -> Self {
+        self.kept_keys = Arc::clone(kept_keys);
+        self
+    }
+
+    /// Whose keys stay.
+    pub(super) fn kept_keys(&self) -> &KeptKeys {
+        &self.kept_keys
     }
 
     /// The digest of all files.
@@ -48,9 +71,16 @@ impl Disk {
             .map(|(path, _)| path.as_str())
     }
 
-    /// Writes a file. [`Content::Original`] brings back what the run found; that is `None` where it found none.
+    /// Writes a file. [`Content::Original`] brings back what the run found; where it found none,
+    /// what is there now goes; `None` for a manifest that never was.
     pub(super) fn put(&mut self, path: &str, content: &Content) -> Option<()> {
         let content = match content {
+            Content::Original if !self.originals.contains_key(path) => {
+                // A component without its manifest would be gone, which nobody can mean.
+                (!path.starts_with(crate::layout::MANIFESTS)).then_some(())?;
+                self.remove(path);
+                return Some(());
+            }
             Content::Original => self.originals.get(path)?.clone(),
             other => other.clone(),
         };

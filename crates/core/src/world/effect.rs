@@ -4,7 +4,7 @@ use crate::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
 use crate::layout::etcd_peer;
 use crate::material::{ChainForm, Content, Part};
 use crate::model::{Component, Generation, LeafId, NodeName, Role, TrustDomain};
-use crate::plan::{Action, Predicate, Step, Target};
+use crate::plan::{Action, ApiObject, Predicate, Step, Target};
 
 use super::World;
 use super::value::{Generations, Presented};
@@ -37,6 +37,10 @@ pub enum Effect {
     Recreate(ObjectRef),
     /// The token in a Secret is a new one.
     RenewToken(ObjectRef),
+    /// A TLS Secret holds the leaf again that it held when the run began.
+    OldTlsSecret(ObjectRef),
+    /// A token Secret holds the token again that it held when the run began.
+    OldToken(ObjectRef),
     /// The API servers have written `extension-apiserver-authentication` anew.
     RebuildExtension,
     /// kubecert itself uses these from now on.
@@ -98,6 +102,13 @@ impl World {
             Action::Roll { workload } => vec![Effect::Roll(workload.clone())],
             Action::RecreatePod { pod } => vec![Effect::Recreate(pod.clone())],
             Action::RenewTokenSecret { secret } => vec![Effect::RenewToken(secret.clone())],
+            Action::PutBack { object } => vec![match object {
+                ApiObject::TlsSecret(secret) => Effect::OldTlsSecret(secret.clone()),
+                ApiObject::TokenSecret(secret) => Effect::OldToken(secret.clone()),
+                ApiObject::CaBundle(holder) => Effect::CaBundle(holder.clone(), Generations::OLD),
+                ApiObject::Workload(workload) => Effect::Roll(workload.clone()),
+                ApiObject::Pod(pod) => Effect::Recreate(pod.clone()),
+            }],
             Action::RebuildExtensionAuthentication => vec![Effect::RebuildExtension],
             Action::UseCredentials { roots, identity, form } => {
                 let held = roots

@@ -1,5 +1,7 @@
 //! What an effect does to a world.
 
+use std::sync::Arc;
+
 use crate::model::{Component, NodeName};
 use crate::plan::{Predicate, Step};
 
@@ -98,7 +100,10 @@ impl World {
             Effect::Resume(node, units) => {
                 self.paused.retain(|(on, unit)| on != node || !units.contains(unit));
             }
-            Effect::Credentials(roots, presented) => self.ours = (*roots, *presented),
+            Effect::Credentials(roots, presented) => {
+                self.ours = (*roots, *presented);
+                self.touched.elsewhere = true;
+            }
             Effect::See(predicate) => {
                 if !self.observe(predicate) {
                     return Err(Impossible::Never(predicate.clone()));
@@ -112,6 +117,7 @@ impl World {
     }
 
     fn enact_in_api(&mut self, effect: &Effect) -> Result<(), Impossible> {
+        self.touched.elsewhere = true;
         match effect {
             Effect::TlsSecret(secret, _, form) => {
                 let server = self
@@ -121,6 +127,23 @@ impl World {
                     .ok_or_else(|| Impossible::Absent(format!("no TLS Secret {secret} is known")))?;
                 server.stored = Presented::new(crate::model::Generation::New, *form);
                 server.presented.join(Values::one(Value::Presents(server.stored)));
+            }
+            Effect::OldTlsSecret(secret) => {
+                let server = self
+                    .pod_servers
+                    .iter_mut()
+                    .find(|server| server.secret.as_ref() == secret)
+                    .ok_or_else(|| Impossible::Absent(format!("no TLS Secret {secret} is known")))?;
+                server.stored = Presented::Old;
+                server.presented.join(Values::one(Value::Presents(Presented::Old)));
+            }
+            Effect::OldToken(secret) => {
+                let holder = self
+                    .token_secrets
+                    .iter_mut()
+                    .find(|holder| holder.object.as_ref() == secret)
+                    .ok_or_else(|| Impossible::Absent(format!("no token Secret {secret} is known")))?;
+                holder.token = Values::one(source::signed_with(crate::model::Generation::Old));
             }
             Effect::CaBundle(holder, roots) => {
                 let found = self
@@ -132,13 +155,13 @@ impl World {
                 found.1 = *roots;
             }
             Effect::Roll(workload) if is_kube_proxy(workload) => {
-                for position in 0..self.processes.len() {
-                    if self.processes[position].who.kind == Kind::Component(Component::KubeProxy)
-                        && let Some(node) = self.position(&self.processes[position].who.node)
-                    {
+                let places = Arc::clone(&self.places);
+                for at in places.of(Component::KubeProxy) {
+                    if let Some(node) = self.position(&self.processes[*at].who.node) {
                         let disk = self.disks[node].clone();
-                        self.processes[position].end(&disk, None);
-                        self.processes[position].health = Health::Serving;
+                        let process = self.touch(*at);
+                        process.end(&disk, None);
+                        process.health = Health::Serving;
                     }
                 }
             }
@@ -197,8 +220,8 @@ impl World {
     /// A file changed: processes of that node may come to hold it.
     fn changed(&mut self, node: &NodeName, position: usize, path: &str) {
         let disk = self.disks[position].clone();
-        for process in self.processes.iter_mut().filter(|process| &process.who.node == node) {
-            process.notice(&disk, path);
+        for at in self.places.on(node) {
+            self.touch(at).notice(&disk, path);
         }
     }
 
@@ -214,19 +237,21 @@ impl World {
     /// What follows by itself, sooner or later: controllers publish, pods restart, tokens are refreshed.
     fn settle(&mut self) {
         let publishing = self.anywhere(Component::ControllerManager, Slot::PublishedCa);
-        self.published.join(publishing);
-        self.secret_roots.join(publishing);
+        let mut grew = self.published.join(publishing);
+        grew |= self.secret_roots.join(publishing);
         let (roots, token) = (self.roots_for_pods(), self.token_signers());
         for pod in &mut self.pods {
-            pod.roots.join(roots);
-            pod.token.join(token);
+            grew |= pod.roots.join(roots);
+            grew |= pod.token.join(token);
         }
         let token = self.controller_signers();
-        for process in &mut self.processes {
-            process.may_also_be(Slot::Token, token);
+        let places = Arc::clone(&self.places);
+        for at in places.token_holders() {
+            self.touch(*at).may_also_be(Slot::Token, token);
         }
         for server in &mut self.pod_servers {
-            server.presented.join(Values::one(Value::Presents(server.stored)));
+            grew |= server.presented.join(Values::one(Value::Presents(server.stored)));
         }
+        self.touched.elsewhere |= grew;
     }
 }

@@ -15,6 +15,7 @@ mod disk;
 mod effect;
 mod enact;
 mod observe;
+mod places;
 mod process;
 mod source;
 mod value;
@@ -24,12 +25,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-pub use disk::Disk;
+pub use disk::{Disk, KeptKeys};
 pub use effect::Effect;
 pub use enact::Impossible;
+use places::Places;
 pub use process::{Health, Process, Who};
 pub use source::{Kind, Reload, Slot};
-pub use value::{Generations, Presented, Value, Values};
+pub use value::{Generations, Kinship, Presented, Value, Values};
 
 use crate::intent::Strategy;
 use crate::inventory::{
@@ -38,7 +40,7 @@ use crate::inventory::{
 use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_link, manifest_file};
 use crate::material::{Content, Part};
 use crate::model::{Component, Generation, LeafId, Node, NodeName, Role, TrustDomain};
-use crate::plan::PhaseName;
+use crate::plan::{KeyOrder, PhaseName, Plan};
 
 /// The environment file of AKS engine's etcd unit.
 const ETCD_ENVIRONMENT: &str = "/etc/default/etcd";
@@ -98,18 +100,32 @@ pub struct PodServer {
     pub presented: Values,
 }
 
+/// What of a world may have changed. An effect touches a handful of processes, and there are thousands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    /// Positions of processes.
+    pub(crate) processes: BTreeSet<usize>,
+    /// Whether it may be something of [`World::everything_else`].
+    pub(crate) elsewhere: bool,
+}
+
 /// A cluster, symbolically. See the module's description.
 #[derive(Clone, Debug)]
 pub struct World {
+    /// What becomes of the cluster CA.
     pub(crate) strategy: Strategy,
+    kept_keys: Arc<KeptKeys>,
     pub(crate) phase: PhaseName,
     /// Whether pods mount token Secrets rather than bound tokens, and read the CA from there.
     legacy_pods: bool,
     admin_kubeconfig: Arc<str>,
     version: crate::model::KubernetesVersion,
     nodes: Arc<Vec<Node>>,
+    places: Arc<Places>,
     disks: Vec<Disk>,
     pub(crate) processes: Vec<Process>,
+    /// What may have changed since somebody asked; see [`World::take_touched`].
+    touched: Touched,
     pub(crate) diverted: BTreeSet<NodeName>,
     pub(crate) paused: BTreeSet<(NodeName, String)>,
     /// `kube-root-ca.crt`.
@@ -127,19 +143,24 @@ pub struct World {
 }
 
 impl World {
-    /// The cluster as an inventory shows it, everything of the old generation.
+    /// The cluster as an inventory shows it, everything of the old generation, with what a plan orders for it.
     ///
     /// Nodes that could not be read have the files of their layout and no static pods.
-    pub fn from_inventory(inventory: &Inventory, strategy: Strategy) -> Self {
+    pub fn from_inventory(inventory: &Inventory, plan: &Plan) -> Self {
+        let orders_ca = plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster);
+        let strategy = if orders_ca { plan.strategy } else { Strategy::SameCa };
+        let kept_keys = Arc::new(kept_keys(plan));
         let cluster = &inventory.cluster;
         let admin = admin_kubeconfig(&cluster.admin_user);
         let facts = |node: &Node| inventory.nodes.get(&node.name).and_then(Observed::seen);
         let mut disks = Vec::new();
         let mut processes = Vec::new();
+        let mut counts = Vec::new();
         let api = inventory.api.seen();
         let proxies = api.is_some_and(|api| api.workloads.iter().any(is_kube_proxy));
         for node in &cluster.nodes {
-            let disk = Disk::new(files(node, facts(node), &admin));
+            let disk = Disk::new(files(node, facts(node), &admin)).keeping(&kept_keys);
+            let begin = processes.len();
             for kind in kinds(node.role, proxies) {
                 let Some(text) = text_of(&disk, kind) else { continue };
                 let own_client = disk.had(&kubelet_client_link());
@@ -151,18 +172,22 @@ impl World {
                 }
                 processes.push(process);
             }
+            counts.push(processes.len() - begin);
             disks.push(disk);
         }
         let old = Values::held(Generations::OLD);
         let mut world = Self {
             strategy,
+            kept_keys,
             phase: PhaseName::Prepare,
             legacy_pods: !cluster.version.at_least(22),
             admin_kubeconfig: admin.into(),
             version: cluster.version,
             nodes: Arc::new(cluster.nodes.clone()),
+            places: Arc::new(Places::new(&cluster.nodes, &counts, &processes)),
             disks,
             processes,
+            touched: Touched::default(),
             diverted: BTreeSet::new(),
             paused: BTreeSet::new(),
             published: old,
@@ -221,6 +246,12 @@ impl World {
             .collect();
     }
 
+    /// How the CAs of a domain before and after the run are related.
+    pub fn kinship(&self, domain: TrustDomain) -> Kinship {
+        let kin = self.kept_keys.authorities.contains(&domain);
+        if kin { Kinship::OneKey } else { Kinship::Strangers }
+    }
+
     /// Begins a phase; clients outside of the cluster go by it.
     pub fn enter(&mut self, phase: PhaseName) {
         self.phase = phase;
@@ -253,22 +284,44 @@ impl World {
 
     /// The processes of one component.
     pub(crate) fn each(&self, component: Component) -> impl Iterator<Item = &Process> + Clone {
-        self.processes.iter().filter(move |process| process.who.kind == Kind::Component(component))
+        self.places.of(component).iter().map(|at| &self.processes[*at])
+    }
+
+    /// The processes of one node.
+    pub(crate) fn on(&self, node: &NodeName) -> &[Process] {
+        &self.processes[self.places.on(node)]
+    }
+
+    /// The processes that use a token of their own.
+    pub(crate) fn token_holders(&self) -> impl Iterator<Item = &Process> {
+        self.places.token_holders().iter().map(|at| &self.processes[*at])
     }
 
     /// One process.
     pub(crate) fn process(&self, node: &NodeName, component: Component) -> Option<&Process> {
-        self.each(component).find(|process| &process.who.node == node)
+        self.on(node).iter().find(|process| process.who.kind == Kind::Component(component))
     }
 
+    /// The same, to change it: the only way to do so, [`World::touch`] apart.
     fn process_mut(&mut self, node: &NodeName, component: Component) -> Option<&mut Process> {
-        self.processes
-            .iter_mut()
-            .find(|process| process.who.kind == Kind::Component(component) && &process.who.node == node)
+        let mut there = self.places.on(node);
+        let at = there.find(|at| self.processes[*at].who.kind == Kind::Component(component))?;
+        Some(self.touch(at))
+    }
+
+    /// A process, to change it.
+    fn touch(&mut self, at: usize) -> &mut Process {
+        self.touched.processes.insert(at);
+        &mut self.processes[at]
+    }
+
+    /// What may have changed since the last call.
+    pub(crate) fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
     }
 
     fn position(&self, node: &NodeName) -> Option<usize> {
-        self.nodes.iter().position(|candidate| &candidate.name == node)
+        self.places.node(node)
     }
 
     /// What a slot may hold over all processes of a component.
@@ -297,18 +350,20 @@ impl World {
         )
     }
 
-    /// Everything that may be held anywhere, in a fixed order.
+    /// Everything that may be held anywhere, in a fixed order: each process with all its slots, then the rest.
     pub(crate) fn everything(&self) -> Vec<Values> {
-        let fields = self.processes.iter().flat_map(|process| process.fields);
-        let mut all: Vec<Values> =
-            fields.map(|field| field.map_or_else(Values::default, |f| f.possible)).collect();
-        all.extend(self.pods.iter().flat_map(|pod| [pod.roots, pod.token]));
-        all.extend(self.token_secrets.iter().map(|secret| secret.token));
-        all.extend(self.pod_servers.iter().map(|server| server.presented));
-        all.extend(self.ca_bundles.iter().map(|(_, held)| Values::held(*held)));
-        all.extend([self.published, Values::held(self.extension), Values::held(self.ours.0)]);
-        all.push(Values::one(Value::Presents(self.ours.1)));
-        all
+        let processes = self.processes.iter().flat_map(Process::everything);
+        processes.chain(self.everything_else()).collect()
+    }
+
+    /// What may be held elsewhere than in the modelled processes, in a fixed order.
+    pub(crate) fn everything_else(&self) -> impl Iterator<Item = Values> {
+        let pods = self.pods.iter().flat_map(|pod| [pod.roots, pod.token]);
+        pods.chain(self.token_secrets.iter().map(|secret| secret.token))
+            .chain(self.pod_servers.iter().map(|server| server.presented))
+            .chain(self.ca_bundles.iter().map(|(_, held)| Values::held(*held)))
+            .chain([self.published, Values::held(self.extension), Values::held(self.ours.0)])
+            .chain([Values::one(Value::Presents(self.ours.1))])
     }
 
     fn state(&self) -> impl Hash + PartialEq + '_ {
@@ -347,6 +402,19 @@ impl Eq for World {}
 impl Hash for World {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.state().hash(hasher);
+    }
+}
+
+/// Whose keys stay: those that the plan says so of, and those of CAs that it does not order.
+fn kept_keys(plan: &Plan) -> KeptKeys {
+    let same = |key: &KeyOrder| *key == KeyOrder::Same;
+    let replaced = |domain: TrustDomain| {
+        plan.authorities.iter().any(|order| order.domain == domain && !same(&order.key))
+    };
+    let domains = [TrustDomain::Cluster, TrustDomain::FrontProxy];
+    KeptKeys {
+        leaves: plan.leaves.iter().filter(|order| same(&order.key)).map(|order| order.id.clone()).collect(),
+        authorities: domains.into_iter().filter(|domain| !replaced(*domain)).collect(),
     }
 }
 

@@ -37,6 +37,7 @@ impl World {
                 let value = Values::held(generations(cas, TrustDomain::Cluster));
                 self.all_publish(value) && {
                     self.published = value;
+                    self.touched.elsewhere = true;
                     true
                 }
             }
@@ -44,6 +45,7 @@ impl World {
                 let value = Values::held(generations(cas, TrustDomain::Cluster));
                 self.all_publish(value) && {
                     self.secret_roots = value;
+                    self.touched.elsewhere = true;
                     true
                 }
             }
@@ -55,12 +57,20 @@ impl World {
                     .fold(self.extension, |sum, values| sum.union(values.surely()));
                 written == wanted && {
                     self.extension = wanted;
+                    self.touched.elsewhere = true;
                     true
                 }
             }
             Predicate::AcceptsClientsOf { node, ca } => self.narrow(node, *ca, true),
             Predicate::RefusesClientsOf { node, ca } => self.narrow(node, *ca, false),
             Predicate::AggregatedApisAvailable => true,
+            Predicate::ReadAgain { node, component, files, .. } => {
+                let Some(disk) = self.disk(node).cloned() else { return false };
+                self.process_mut(node, *component).is_some_and(|process| {
+                    process.has_read(&disk, files);
+                    process.health != Health::Ended
+                })
+            }
         }
     }
 

@@ -103,13 +103,33 @@ impl Process {
     }
 
     /// What a slot may hold; nothing if the process has no such slot.
-    pub fn possible(&self, slot: Slot) -> Option<Values> {
-        self.fields[slot as usize].map(|field| field.possible)
+    pub const fn possible(&self, slot: Slot) -> Option<Values> {
+        match self.fields[slot as usize] {
+            Some(field) => Some(field.possible),
+            None => None,
+        }
     }
 
     /// What a slot holds if nothing happens but what the plan brings about.
     pub fn expected(&self, slot: Slot) -> Option<Values> {
         self.fields[slot as usize].map(|field| field.expected)
+    }
+
+    /// What each slot may hold once every reload that is due has happened.
+    #[cfg(test)]
+    pub(crate) fn settled(&self) -> Vec<Option<Values>> {
+        let reloads = |slot: usize| {
+            self.sources.iter().any(|source| source.slot as usize == slot && source.reload != Reload::AtStart)
+        };
+        let settled = |(slot, field): (usize, &Option<Field>)| {
+            field.map(|field| if reloads(slot) { field.expected } else { field.possible })
+        };
+        self.fields.iter().enumerate().map(settled).collect()
+    }
+
+    /// What all slots may hold, in a fixed order; those that the process does not have hold nothing.
+    pub(crate) fn everything(&self) -> [Values; Slot::COUNT] {
+        self.fields.map(|field| field.map_or_else(Values::default, |field| field.possible))
     }
 
     /// Whose leaf the slot is for.
@@ -145,6 +165,21 @@ impl Process {
         }
     }
 
+    /// What it re-reads by itself of some files, it has read by now.
+    pub(super) fn has_read(&mut self, disk: &Disk, files: &[String]) {
+        for source in Arc::clone(&self.sources).iter().filter(|source| source.reload == Reload::Later) {
+            let concerned = files.iter().any(|path| source.from.reads(disk, path));
+            if let (true, Some(field)) = (concerned, &mut self.fields[source.slot as usize]) {
+                field.possible = field.expected;
+            }
+        }
+    }
+
+    /// Whose leaves it presents, with what it comes to present by itself.
+    pub(crate) fn presenting(&self) -> impl Iterator<Item = (&LeafId, Values)> {
+        self.leaves.iter().filter_map(|(slot, leaf)| Some((leaf, self.fields[*slot as usize]?.expected)))
+    }
+
     /// Its manifest changed.
     pub(super) fn placed(&mut self, path: &str) {
         Arc::make_mut(&mut self.changed).insert(path.to_owned());
@@ -166,7 +201,9 @@ impl Process {
         let values = Values::one(value);
         match &mut self.fields[source.slot as usize] {
             Some(field) => match source.reload {
-                Reload::AtStart => field.possible.join(values),
+                Reload::AtStart => {
+                    field.possible.join(values);
+                }
                 Reload::Later => {
                     field.possible.join(values);
                     field.expected = values;

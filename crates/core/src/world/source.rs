@@ -10,7 +10,7 @@ use crate::manifest::flag_values;
 use crate::material::{ChainForm, Content, Part};
 use crate::model::{Component, Generation, KubernetesVersion, LeafId, TrustDomain};
 
-use super::disk::Disk;
+use super::disk::{Disk, KeptKeys};
 use super::value::{Generations, Presented, Value};
 
 /// What kind of process.
@@ -64,7 +64,7 @@ pub enum Slot {
 
 impl Slot {
     /// How many there are.
-    pub(super) const COUNT: usize = Slot::Token as usize + 1;
+    pub(crate) const COUNT: usize = Slot::Token as usize + 1;
 }
 
 /// When a changed file reaches a process.
@@ -137,13 +137,14 @@ pub(super) enum Loaded {
 /// Reads the files behind a slot as they are now.
 pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
     let missing = |path: &str| Loaded::Broken(format!("{path} is missing or of another kind"));
+    let kept = disk.kept_keys();
     match from {
         From::Roots(domain, path) => match disk.parts(path) {
             Some(parts) => roots(parts, *domain, path),
             None => missing(path),
         },
         From::Pair { domain, certificate, key } => match (disk.parts(certificate), disk.parts(key)) {
-            (Some(chain), Some(key)) => pair(chain, key, *domain, certificate),
+            (Some(chain), Some(key)) => pair(kept, chain, key, *domain, certificate),
             (None, _) => missing(certificate),
             (_, None) => missing(key),
         },
@@ -153,6 +154,9 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
                 let Some(parts) = disk.parts(path) else { return missing(path) };
                 for part in parts {
                     match part {
+                        Part::LeafKey(leaf, _) | Part::Leaf(leaf, _) if kept.leaves.contains(leaf) => {
+                            held = held.union(Generations::OLD);
+                        }
                         Part::LeafKey(_, generation) | Part::Leaf(_, generation) => {
                             held = held.union(Generations::one(*generation));
                         }
@@ -163,7 +167,7 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
             Loaded::Value(Value::Holds(held), None)
         }
         From::Issuer { certificate, key } => match (disk.parts(certificate), disk.parts(key)) {
-            (Some(certificates), Some(key)) => issuer(certificates, key, certificate),
+            (Some(certificates), Some(key)) => issuer(kept, certificates, key, certificate),
             (None, _) => missing(certificate),
             (_, None) => missing(key),
         },
@@ -173,7 +177,7 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
         },
         From::KubeconfigClient(path) => match disk.resolve(path) {
             Some(Content::Kubeconfig { chain, key, .. }) => {
-                pair(chain, std::slice::from_ref(key), TrustDomain::Cluster, path)
+                pair(kept, chain, std::slice::from_ref(key), TrustDomain::Cluster, path)
             }
             _ => missing(path),
         },
@@ -190,7 +194,7 @@ fn roots(parts: &[Part], domain: TrustDomain, path: &str) -> Loaded {
     }
 }
 
-fn pair(chain: &[Part], key: &[Part], domain: TrustDomain, path: &str) -> Loaded {
+fn pair(kept: &KeptKeys, chain: &[Part], key: &[Part], domain: TrustDomain, path: &str) -> Loaded {
     let Some((Part::Leaf(leaf, generation), rest)) = chain.split_first() else {
         return Loaded::Broken(format!("{path} does not begin with a leaf"));
     };
@@ -207,7 +211,7 @@ fn pair(chain: &[Part], key: &[Part], domain: TrustDomain, path: &str) -> Loaded
         [Part::Cross(of)] if *of == domain => ChainForm::WithCross,
         _ => return Loaded::Broken(format!("{path} holds more than a leaf and a cross certificate")),
     };
-    if key != (leaf, *generation) {
+    if key.0 != leaf || (key.1 != *generation && !kept.leaves.contains(leaf)) {
         return Loaded::Torn;
     }
     Loaded::Value(Value::Presents(Presented::new(*generation, form)), Some(leaf.clone()))
@@ -215,10 +219,10 @@ fn pair(chain: &[Part], key: &[Part], domain: TrustDomain, path: &str) -> Loaded
 
 /// The controller manager's signer takes exactly one certificate: with two it logs "expected 1 certificate, found 2" and
 /// leaves requests unsigned (`pkg/controller/certificates/signer/ca_provider.go`, Kubernetes 1.20 to 1.36).
-fn issuer(certificates: &[Part], key: &[Part], path: &str) -> Loaded {
+fn issuer(kept: &KeptKeys, certificates: &[Part], key: &[Part], path: &str) -> Loaded {
     match (certificates, key) {
         ([Part::Ca(TrustDomain::Cluster, certificate)], [Part::CaKey(TrustDomain::Cluster, key)]) => {
-            if certificate == key {
+            if certificate == key || kept.authorities.contains(&TrustDomain::Cluster) {
                 Loaded::Value(Value::Holds(Generations::one(*certificate)), None)
             } else {
                 Loaded::Torn
@@ -282,9 +286,10 @@ pub(super) fn sources(
         }
         Kind::Component(Component::Kubelet) => {
             let at = |file: &str| Some(certificate_file(file));
-            // From 1.31 the pair is re-read (ReloadKubeletServerCertificateFile); to assume less is to assume the worse.
             let (domain, reload) = (TrustDomain::Cluster, Reload::AtStart);
-            found.pair(Slot::Serving, domain, at("kubeletserver.crt"), at("kubeletserver.key"), reload);
+            // On by default from 1.31: ReloadKubeletServerCertificateFile.
+            let serving = if version.at_least(31) { Reload::Later } else { reload };
+            found.pair(Slot::Serving, domain, at("kubeletserver.crt"), at("kubeletserver.key"), serving);
             found.roots(Slot::ClientCa, domain, at("ca.crt"), Reload::Later);
             found.roots(Slot::ApiRoots, domain, at("ca.crt"), reload);
             // A kubelet that rotates its own certificate takes that; otherwise the shared one of its kubeconfig.

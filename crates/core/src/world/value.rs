@@ -5,6 +5,16 @@ use std::fmt;
 use crate::material::{ChainForm, Part};
 use crate::model::{Generation, TrustDomain};
 
+/// How the CAs of a domain before and after a run are related.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kinship {
+    /// They have different keys: who holds one of them accepts nothing of the other, but for a cross certificate.
+    Strangers,
+    /// They have one key and one name, or are the very same: who holds either accepts every leaf (path building looks at
+    /// names, keys and signatures, and at nothing else that the two could differ in while both are in force).
+    OneKey,
+}
+
 /// Some generations of a CA or of a token key: what a trust store holds, what tokens are verified with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generations(u8);
@@ -44,7 +54,16 @@ impl Generations {
         self.0 & other.0 == other.0
     }
 
-    /// Whether a verifier that trusts these accepts what is presented.
+    /// What holding these CAs amounts to.
+    #[must_use]
+    pub const fn seen_as(self, kinship: Kinship) -> Self {
+        match (kinship, self) {
+            (Kinship::Strangers, held) | (Kinship::OneKey, held @ Self::NONE) => held,
+            (Kinship::OneKey, _) => Self::BOTH,
+        }
+    }
+
+    /// Whether a verifier that trusts these, of two CAs that are strangers, accepts what is presented.
     ///
     /// The cross certificate is signed by the old CA over the new CA's key, so it completes a path for holders of the
     /// old CA; whoever holds the new CA ignores it (path building of Go's `crypto/x509` and of OpenSSL 3).
@@ -151,9 +170,11 @@ impl Values {
         Self::one(Value::Holds(generations))
     }
 
-    /// Adds those of `other`.
-    pub const fn join(&mut self, other: Self) {
+    /// Adds those of `other`; whether any of them is new.
+    pub const fn join(&mut self, other: Self) -> bool {
+        let before = self.0;
         self.0 |= other.0;
+        self.0 != before
     }
 
     /// Whether `value` is possible.
@@ -175,6 +196,11 @@ impl Values {
     /// Those generations that each possible value holds.
     pub fn surely(self) -> Generations {
         self.generations().fold(Generations::BOTH, Generations::common)
+    }
+
+    /// The same, for CAs that are so related.
+    pub fn surely_as(self, kinship: Kinship) -> Generations {
+        self.generations().map(|held| held.seen_as(kinship)).fold(Generations::BOTH, Generations::common)
     }
 
     /// Those generations that some possible value holds.
@@ -214,6 +240,16 @@ mod tests {
         assert_eq!(accepted(Generations::OLD), [true, false, true]);
         assert_eq!(accepted(Generations::NEW), [false, true, true]);
         assert_eq!(accepted(Generations::BOTH), [true, true, true]);
+    }
+
+    #[test]
+    fn certificates_of_one_key_are_as_good_as_each_other() {
+        for held in [Generations::OLD, Generations::NEW, Generations::BOTH] {
+            let amounts_to = held.seen_as(Kinship::OneKey);
+            assert!(amounts_to.accepts(Presented::Old) && amounts_to.accepts(Presented::NewBare));
+            assert_eq!(held.seen_as(Kinship::Strangers), held);
+        }
+        assert!(!Generations::NONE.seen_as(Kinship::OneKey).accepts(Presented::Old));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use kubecert_core::inventory::{CertificateFacts, FileFacts, NodeFacts, ProcessFacts};
-use kubecert_core::model::{Component, NodeName};
+use kubecert_core::model::{Component, NodeName, RunId};
 use kubecert_engine::facts::certificate_facts;
 use kubecert_engine::ports::{Fault, NodeQuestion, PortError, PortResult};
 use kubecert_pki::read_pem_certificates;
@@ -23,15 +23,51 @@ pub(crate) async fn look(exec: &dyn Exec, node: &NodeName, question: &NodeQuesti
     let job = Job::new("look", &[PROCESSES, include_str!("../scripts/look.sh")], QUICK, &what)
         .input(asked(question, &what)?);
     let output = exec.run(job).await?;
-    let mut answer = Answer { what: &what, question, facts: empty(), files: BTreeMap::new(), clock: None };
-    answer.read(text(&output, &what)?)?;
-    let clock = answer.clock;
-    let mut facts = answer.finish()?;
+    let (mut facts, clock) = answered(text(&output, &what)?, question, &what)?;
     // The script says the time before anything else, so that time was right half a round trip before its arrival.
     if let (Some(theirs), Some(arrived)) = (clock, output.answered) {
         facts.clock_offset_ms = offset(theirs, arrived, output.round_trip);
     }
     Ok(facts)
+}
+
+/// What a run has left on the node: its id, and the files of the question as that run found them.
+pub(crate) async fn remains(
+    exec: &dyn Exec,
+    node: &NodeName,
+    question: &NodeQuestion,
+) -> PortResult<Option<(RunId, Vec<FileFacts>)>> {
+    let what = format!("cannot look for backups on {node}");
+    let job = Job::new("remains", &[include_str!("../scripts/remains.sh")], QUICK, &what);
+    let output = exec.run(job).await?;
+    let Some(backup) = text(&output, &what)?.lines().next().map(str::to_owned) else { return Ok(None) };
+    let run = backup.strip_suffix("/backup").and_then(|path| path.rsplit('/').next()).unwrap_or_default();
+    let run = RunId::new(checked_word(run, &what)?);
+    let below = |path: &String| format!("{backup}{path}");
+    let question = NodeQuestion {
+        paths: question.paths.iter().map(below).collect(),
+        texts: question.texts.iter().map(below).collect(),
+        ..NodeQuestion::default()
+    };
+    let mut files = look(exec, node, &question).await?.files;
+    for file in &mut files {
+        if let Some(original) = file.path.strip_prefix(&backup) {
+            file.path = original.to_owned();
+        }
+    }
+    Ok(Some((run, files)))
+}
+
+/// Reads the answer of `look.sh`: what was seen, and the time on the node.
+pub(crate) fn answered(
+    answer: &str,
+    question: &NodeQuestion,
+    what: &str,
+) -> PortResult<(NodeFacts, Option<Timestamp>)> {
+    let mut reader = Answer { what, question, facts: empty(), files: BTreeMap::new(), clock: None };
+    reader.read(answer)?;
+    let clock = reader.clock;
+    Ok((reader.finish()?, clock))
 }
 
 /// The question as `look.sh` reads it.
@@ -257,10 +293,7 @@ mod tests {
 
     fn read(answer: &str) -> PortResult<NodeFacts> {
         let question = NodeQuestion { components: vec![Component::ApiServer], ..NodeQuestion::default() };
-        let mut reader =
-            Answer { what: "", question: &question, facts: empty(), files: BTreeMap::new(), clock: None };
-        reader.read(answer)?;
-        reader.finish()
+        answered(answer, &question, "").map(|(facts, _)| facts)
     }
 
     #[test]

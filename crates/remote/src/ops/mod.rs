@@ -1,5 +1,6 @@
 //! The operations: which script, which input, how its answer is read. Nothing here knows what carries a script.
 
+mod audit;
 mod divert;
 mod files;
 mod look;
@@ -18,9 +19,12 @@ mod tests_process;
 #[cfg(test)]
 mod tests_scripts;
 
+pub(crate) use audit::audited_clients;
 pub(crate) use divert::{divert, undivert};
 pub(crate) use files::{back_up, read, remove};
-pub(crate) use look::look;
+#[cfg(feature = "fuzzing")]
+pub(crate) use look::answered;
+pub(crate) use look::{look, remains};
 pub(crate) use process::{Restart, end_process, replace_static_pod, restart_unit};
 pub(crate) use units::{pause_units, resume_units};
 pub(crate) use write::write;

@@ -34,6 +34,10 @@ const GOODBYE_WITH_WATCHES: Duration = Duration::from_secs(1);
 /// elections; systemd's own default for a start is 90 s.
 const UNIT_RESTART: Duration = Duration::from_secs(120);
 
+/// How long a unit's process may take to be seen once `systemctl restart` has returned. What a unit does before it is done
+/// by then; one whose process is not there has failed, and its last words are worth more than more patience.
+const UNIT_PROCESS: Duration = Duration::from_secs(30);
+
 /// A static pod to be replaced.
 pub(crate) struct Restart<'a> {
     /// The run whose backup holds the original.
@@ -94,11 +98,11 @@ pub(crate) async fn restart_unit(
 ) -> PortResult<ProcessFacts> {
     let what = format!("cannot restart {unit} on {node}");
     let parts = [PROCESSES, include_str!("../scripts/restart_unit.sh")];
-    let job = Job::new("restart-unit", &parts, UNIT_RESTART + NEXT_PROCESS + MARGIN, &what)
+    let job = Job::new("restart-unit", &parts, UNIT_RESTART + UNIT_PROCESS + MARGIN, &what)
         .arg(checked_word(unit, &what)?)
         .arg(component.process_name())
         .arg(UNIT_RESTART.as_secs())
-        .arg(hundredths(NEXT_PROCESS));
+        .arg(hundredths(UNIT_PROCESS));
     process_facts(&exec.run(job).await?, component, &what)
 }
 

@@ -185,3 +185,25 @@ async fn files_are_read_and_removed() {
         assert!(remove(&local, &node(), &[near.to_owned()]).await.is_err(), "{near}");
     }
 }
+
+/// A key without its certificate is worse than neither: where one file cannot be written, none is.
+#[tokio::test]
+async fn files_are_written_together_or_not_at_all() {
+    if !is_root() {
+        return;
+    }
+    for local in [Local::new(), Local::bash()] {
+        let at = |name: &str| local.path(name);
+        let access = Some((0o600, "root:root"));
+        let before = vec![file(&at("certs/etcd.key"), b"old key", access)];
+        write(&local, &node(), &run(), before).await.expect("it is written");
+        let list = vec![
+            file(&at("certs/etcd.key"), b"new key", access),
+            other(&at("certs/link"), FileContent::Link(at("certs/etcd.key"))),
+            file(&at("certs/etcd.crt"), b"no mode is known for this one", None),
+        ];
+        write(&local, &node(), &run(), list).await.expect_err("the last one cannot be written");
+        assert_eq!(fs::read(at("certs/etcd.key")).expect("it is there"), b"old key");
+        assert_eq!(names(local.dir.path().join("certs").as_path()), ["etcd.key"]);
+    }
+}

@@ -27,7 +27,8 @@ cat >bin/fake-kubelet <<'EOT'
 #!/bin/sh
 while :; do
     was=$(cat kubernetes/manifests/kube-apiserver.yaml)
-    bin/kube-apiserver & pid=$!
+    # A kubelet takes longer than a tick of the clock by which starts of processes are told.
+    sleep 0.05; bin/kube-apiserver & pid=$!
     while kill -0 $pid 2>/dev/null && [ "$was" = "$(cat kubernetes/manifests/kube-apiserver.yaml)" ]; do sleep 0.02; done
     kill $pid 2>/dev/null
     wait $pid

@@ -10,12 +10,14 @@ fn scripts() -> Vec<(&'static str, String)> {
     let timers = super::units::TIMERS;
     let (files, processes) = (super::write::FILES, super::process::PROCESSES);
     [
+        ("audit", vec![include_str!("../scripts/audit.sh")]),
         ("back_up", vec![include_str!("../scripts/back_up.sh")]),
         ("divert", vec![timers, include_str!("../scripts/divert.sh")]),
         ("end_process", vec![processes, include_str!("../scripts/end_process.sh")]),
         ("look", vec![processes, include_str!("../scripts/look.sh")]),
         ("pause_units", vec![timers, include_str!("../scripts/pause_units.sh")]),
         ("read", vec![include_str!("../scripts/read.sh")]),
+        ("remains", vec![include_str!("../scripts/remains.sh")]),
         ("remove", vec![include_str!("../scripts/remove.sh")]),
         ("restart_unit", vec![processes, include_str!("../scripts/restart_unit.sh")]),
         ("resume_units", vec![timers, include_str!("../scripts/resume_units.sh")]),

@@ -27,10 +27,12 @@ pub(crate) async fn write(
     }
     let mut input = Zeroizing::new(Vec::new());
     let mut wanted = VecDeque::new();
-    for file in &list {
-        wanted.push_back((file.path.as_str(), append(&mut input, file, &what)?));
+    for (file, path) in list.iter().zip(&paths) {
+        wanted.push_back((path.as_str(), append(&mut input, file, &what)?));
     }
     input.extend_from_slice(b".\n");
+    // Thousands of nodes may wait for their turn at once, and once is enough for the contents.
+    drop(list);
     let job = Job::new("write", &[FILES, include_str!("../scripts/write.sh")], QUICK, &what)
         .arg(backup_directory(run, &what)?)
         .input(input);

@@ -1,5 +1,6 @@
-# Writing files, each atomically. For write.sh and static_pod.sh. Each function sets `state` to `unchanged` if there was
-# nothing to do.
+# Writing files, each atomically, and all of them together or none: everything is made ready beside its place first, and
+# `commit` only renames. A full disk or a connection that breaks on the way leaves no key without its certificate. For
+# write.sh and static_pod.sh. Each function sets `state` to `unchanged` if there was nothing to do.
 
 digest() {
     sum=$(sha256sum <"$1") || return 1
@@ -42,20 +43,71 @@ new_temporary() {
 }
 
 temporary=
+# What is ready and not in its place yet: for each file a line with its temporary file, or - for one that is to go, a line
+# with its path, a line for the log.
+pending=
+newline='
+'
+
+# Calls $1 with temporary file, path and log line of each file that is ready.
+each_pending() {
+    made='' aim=''
+    usual_ifs=$IFS
+    IFS=$newline
+    set -f
+    for field in $pending; do
+        IFS=$usual_ifs
+        if [ -z "$made" ]; then
+            made=$field
+        elif [ -z "$aim" ]; then
+            aim=$field
+        else
+            "$1" "$made" "$aim" "$field"
+            made='' aim=''
+        fi
+    done
+    IFS=$usual_ifs
+    set +f
+}
+
+drop_one() {
+    [ "$1" = - ] || rm -f "$1"
+}
 drop_temporary() {
     [ -z "$temporary" ] || rm -f "$temporary"
     temporary=
+    each_pending drop_one
+    pending=
 }
 trap drop_temporary EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Renames the temporary file onto $1 and makes the rename durable.
-put_in_place() {
-    writing "cannot rename onto $1" mv -fT "$temporary" "$1"
+# The temporary file is ready to be renamed onto $1; $2 is for the log.
+ready() {
+    pending=$pending$temporary$newline$1$newline$2$newline
     temporary=
-    sync "${1%/*}" "$stage" 2>/dev/null || sync
+}
+
+place_one() {
+    if [ "$1" = - ]; then
+        writing "cannot remove $2" rm -f "$2"
+    else
+        writing "cannot rename onto $2" mv -fT "$1" "$2"
+    fi
+}
+sync_one() {
+    sync "${2%/*}" 2>/dev/null || sync
+    [ "$1" = - ] || [ "${1%/*}" = "${2%/*}" ] || sync "${1%/*}" 2>/dev/null || sync
+    log "$3"
+}
+
+# Puts everything that is ready in its place, and makes that durable.
+commit() {
+    each_pending place_one
+    each_pending sync_one
+    pending=
 }
 
 # A regular file: $1 path, $2 mode or -, $3 owner or -, $4 length, $5 digest; the content is next on standard input.
@@ -80,8 +132,7 @@ write_bytes() {
     writing "cannot write $path" sh -c 'head -c "$1" >"$2" && sync "$2"' sh "$length" "$temporary"
     [ "$(stat -c %s "$temporary")" = "$length" ] || die "$BAD_INPUT" "the content of $path was cut off on the way"
     [ "$(digest "$temporary")" = "$wanted" ] || die "$BAD_INPUT" "the content of $path was changed on the way"
-    put_in_place "$path"
-    log "wrote $path ($mode $owner, $length bytes)"
+    ready "$path" "wrote $path ($mode $owner, $length bytes)"
 }
 
 # A symbolic link: $1 path, $2 target.
@@ -95,8 +146,7 @@ write_link() {
     make_directory "${path%/*}"
     new_temporary "$path"
     writing "cannot link $path" ln -sfT "$target" "$temporary"
-    put_in_place "$path"
-    log "linked $path to $target"
+    ready "$path" "linked $path to $target"
 }
 
 # What the backup in $2 holds for $1. A file recorded as absent is removed.
@@ -117,16 +167,13 @@ write_original() {
         new_temporary "$path"
         # shellcheck disable=SC2016 # The inner shell expands these.
         writing "cannot restore $path" sh -c 'cp --preserve=all "$1" "$2" && sync "$2"' sh "$copy" "$temporary"
-        put_in_place "$path"
-        log "restored $path from $2"
+        ready "$path" "restored $path from $2"
     elif [ -f "$2/.absent" ] && grep -qxF -e "$path" "$2/.absent"; then
         if [ ! -e "$path" ] && [ ! -L "$path" ]; then
             state=unchanged
             return
         fi
-        writing "cannot remove $path" rm -f "$path"
-        sync "${path%/*}" 2>/dev/null || sync
-        log "removed $path, which did not exist before the run"
+        pending=$pending-$newline$path$newline"removed $path, which did not exist before the run"$newline
     else
         die "$BAD_INPUT" "there is no backup of $path in $2"
     fi

@@ -43,6 +43,7 @@ place() {
         original) write_original "$path" "$backup" ;;
         *) die "$BAD_INPUT" "a manifest cannot be a $kind" ;;
     esac
+    commit
     [ -e "$path" ] || die "$BAD_INPUT" "there was no manifest $path before the run"
 }
 

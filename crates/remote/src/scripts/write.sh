@@ -3,6 +3,9 @@
 # which the stream was cut off.
 backup=$base/$1
 
+# What was done, two lines a file: its state and its path.
+written=
+
 report() {
     if [ -f "$path" ]; then
         printf '%s %s %s\n' "$1" "$(digest "$path")" "$path"
@@ -25,5 +28,18 @@ while :; do
         original) write_original "$path" "$backup" ;;
         *) die "$BAD_INPUT" "unknown kind of file: $kind" ;;
     esac
-    report "$state"
+    written=$written$state$newline$path$newline
+done
+commit
+state=
+IFS=$newline
+set -f
+for field in $written; do
+    if [ -z "$state" ]; then
+        state=$field
+    else
+        path=$field
+        report "$state"
+        state=
+    fi
 done

@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use kubecert_core::inventory::{
     ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, TlsSecret, TokenSecret, WorkloadRef,
 };
 use kubecert_core::model::NodeName;
+use kubecert_core::plan::ApiObject;
 use kubecert_engine::ports::{
-    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, PortError, PortResult, Rollout,
+    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError, PortResult, Rollout,
 };
 use zeroize::Zeroizing;
 
@@ -59,7 +61,9 @@ pub(super) fn enter(world: &mut World, what: &str, credentials: &[Credentials]) 
     let endpoint = world.cluster.endpoint.clone();
     let mut worst = PortError::new(Fault::Refused, what, "there are no credentials to use");
     for credentials in credentials {
-        let Some(server) = world.through_balancer() else { continue };
+        let Some(server) = world.through_balancer(None) else {
+            return Err(PortError::new(Fault::Unreachable, what, "connection refused"));
+        };
         let client = Known::of(world, credentials);
         let caller =
             Caller { roots: client.roots, name: Some(&endpoint), certificate: client.identity, token: None };
@@ -85,7 +89,7 @@ pub(super) fn enter(world: &mut World, what: &str, credentials: &[Credentials]) 
 }
 
 fn parse(store: &mut Store, pem: &str) -> BundleId {
-    store.parse(pem.as_bytes()).certificates
+    store.parse_text(pem).certificates
 }
 
 fn absent(what: &str) -> PortError {
@@ -128,8 +132,8 @@ impl KubeApi for SimApi {
             let lease = &world.objects.lease;
             Ok(Lease {
                 holder: lease.holder.clone(),
-                acquired: Some(world.moment_at(lease.acquired)),
-                renewed: Some(world.moment_at(lease.renewed)),
+                acquired: Some(world.moment_at(lease.acquired) + lease.clock_error),
+                renewed: Some(world.moment_at(lease.renewed) + lease.clock_error),
             })
         })
         .await
@@ -189,7 +193,7 @@ impl KubeApi for SimApi {
                 if let Some(old) = old {
                     world.objects.pods.remove(&old);
                 }
-                world.dirty = true;
+                world.dirt.everything();
                 Ok(())
             })
             .await?;
@@ -207,7 +211,7 @@ impl KubeApi for SimApi {
             })
             .await?;
         }
-        self.shared.wait_until(&what, PATIENCE, |world| world.seat_ready(seat).then_some(())).await
+        self.shared.wait_until(&what, PATIENCE, |world| Ok(world.seat_ready(seat).then_some(()))).await
     }
 
     async fn renew_token_secret(&self, secret: &ObjectRef, stamp: &str) -> PortResult<()> {
@@ -224,8 +228,8 @@ impl KubeApi for SimApi {
         .await?;
         self.shared
             .wait_until(&what, PATIENCE, |world| {
-                let state = world.objects.token_secrets.get(secret)?;
-                state.signer.map(|_| ())
+                let state = world.objects.token_secrets.get(secret);
+                Ok(state.and_then(|state| state.signer).map(|_| ()))
             })
             .await
     }
@@ -240,7 +244,7 @@ impl KubeApi for SimApi {
         let what = format!("cannot write Secret {secret}");
         self.request(&what, REQUEST, |world| {
             let both = Zeroizing::new(format!("{chain}{}", key.as_str()));
-            let pair = world.store.parse(both.as_bytes());
+            let pair = world.store.parse_text(&both);
             let roots = parse(&mut world.store, roots);
             let state = world.objects.tls_secrets.get_mut(secret).ok_or_else(|| absent(&what))?;
             state.pair = pair;
@@ -260,7 +264,90 @@ impl KubeApi for SimApi {
             let roots = parse(&mut world.store, roots);
             let bundle = world.objects.ca_bundles.get_mut(holder).ok_or_else(|| absent(&what))?;
             *bundle = roots;
-            world.dirty = true;
+            world.dirt.everything();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn remember(&self, object: &ApiObject, keep: &dyn Keep) -> PortResult<()> {
+        let name = format!("before-{object}").replace('/', "_");
+        if keep.get(&name).await?.is_some() {
+            return Ok(());
+        }
+        let place = self
+            .request("cannot read an object", REQUEST, |world| {
+                let remembered = world.remember(object);
+                world.objects.remembered.extend(remembered.clone());
+                Ok(remembered.map(|_| world.objects.remembered.len() - 1))
+            })
+            .await?;
+        match place {
+            Some(place) => keep.put(&name, place.to_string().as_bytes()).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn put_back(
+        &self,
+        object: &ApiObject,
+        created_before: Timestamp,
+        keep: &dyn Keep,
+    ) -> PortResult<()> {
+        let what = format!("cannot put {object} back");
+        let name = format!("before-{object}").replace('/', "_");
+        let kept = keep.get(&name).await?;
+        let place = kept.and_then(|bytes| String::from_utf8(bytes).ok()?.parse::<usize>().ok());
+        self.request(&what, REQUEST, |world| {
+            let before = place.and_then(|place| world.objects.remembered.get(place).cloned());
+            if let Some(before) = before {
+                world.put_back(object, before);
+            }
+            Ok(())
+        })
+        .await?;
+        match object {
+            ApiObject::Workload(workload) => {
+                self.shared
+                    .wait_until(&what, PATIENCE, |world| {
+                        Ok(world.renewed(workload, created_before).then_some(()))
+                    })
+                    .await
+            }
+            ApiObject::Pod(pod) => {
+                let seat = self
+                    .request(&what, REQUEST, |world| {
+                        let seat = world.bare_seat(pod).ok_or_else(|| absent(&what))?;
+                        world.drop_bare_pod(pod, seat, created_before);
+                        Ok(seat)
+                    })
+                    .await?;
+                self.shared
+                    .wait_until(&what, PATIENCE, |world| Ok(world.seat_ready(seat).then_some(())))
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn old_pods(&self) -> PortResult<Vec<OldPod>> {
+        self.request("cannot list pods", REQUEST, |world| Ok(world.old_pods())).await
+    }
+
+    async fn replace_daemon_pods(
+        &self,
+        workload: &WorkloadRef,
+        created_before: Timestamp,
+        except: &[NodeName],
+    ) -> PortResult<Rollout> {
+        let what = format!("cannot replace the pods of {workload}");
+        self.request(&what, REQUEST, |world| Ok(world.replace_daemon_pods(workload, created_before, except)))
+            .await
+    }
+
+    async fn evict(&self, pod: &ObjectRef, _uid: &str) -> PortResult<()> {
+        self.request(&format!("cannot evict pod {pod}"), REQUEST, |world| {
+            world.evict(pod);
             Ok(())
         })
         .await

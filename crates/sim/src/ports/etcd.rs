@@ -118,7 +118,7 @@ fn member(world: &mut World, node: &NodeName, credentials: &[Credentials]) -> Et
 
 /// Whether the member on that node and one of our credentials accept each other.
 fn accepted(world: &mut World, node: &NodeName, credentials: &[Credentials]) -> bool {
-    if !world.listens(node, Component::Etcd) {
+    if !world.listens(node, Component::Etcd) || !world.reachable(node) {
         return false;
     }
     let now = world.moment();

@@ -5,6 +5,7 @@
 
 mod api;
 mod availability;
+mod before;
 mod etcd;
 mod nodes;
 mod probe;

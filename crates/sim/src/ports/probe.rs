@@ -36,7 +36,7 @@ impl Probe for SimProbe {
     async fn handshake(&self, server: &Server) -> PortResult<Handshake> {
         let what = format!("cannot shake hands with {server}");
         self.shared
-            .call(&what, HANDSHAKE, |world| {
+            .call_on(server.node(), &what, HANDSHAKE, |world| {
                 let shown = shown(world, server)
                     .ok_or_else(|| PortError::new(Fault::Unreachable, what.as_str(), "connection refused"))?;
                 let ders = |bundle: BundleId| world.store.certificates(bundle).iter();
@@ -62,7 +62,10 @@ impl Probe for SimProbe {
 
     async fn get(&self, server: &Server, credentials: &Credentials, path: &str) -> PortResult<u16> {
         let what = format!("cannot ask {server} for {path}");
-        self.shared.call(&what, HANDSHAKE, |world| get(world, &what, server, credentials, path)).await
+        let node = server.node();
+        self.shared
+            .call_on(node, &what, HANDSHAKE, |world| get(world, &what, server, credentials, path))
+            .await
     }
 }
 

@@ -1,7 +1,12 @@
 //! Whole rotations on simulated clusters, by the real engine and planner.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adopt;
+mod bad_input;
 mod interrupted;
 mod support;
+mod undo;
 mod whole;
+mod why;
 mod wrong;
+mod wrong_plans;

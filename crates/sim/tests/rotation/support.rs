@@ -1,15 +1,19 @@
 //! What all these tests share.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use kubecert_core::event::{Event, RunOutcome};
-use kubecert_core::intent::{Intent, Limits, Why};
+use kubecert_core::intent::{Intent, Why};
 use kubecert_core::layout::certificate_file;
 use kubecert_core::model::TrustDomain;
-use kubecert_engine::ports::PortResult;
-use kubecert_engine::run::{Ended, OperatorFiles, RunError, Setup, look, rotate};
+use kubecert_core::plan::Plan;
+use kubecert_core::testing::wrong::Mutation;
+use kubecert_engine::ports::{Fault, PortError, PortResult};
+use kubecert_engine::run::{Ended, OperatorFiles, RunError, Setup, look, rotate, rotate_wrong};
 use kubecert_engine::vault::{PkiSet, Vault};
 use kubecert_sim::{SimCluster, SimConfig};
 use tokio::sync::Notify;
@@ -33,7 +37,7 @@ impl OperatorFiles for Operator {
     }
 
     fn write(&self, vault: &Vault) -> PortResult<()> {
-        *self.written.lock().unwrap() = Some(vault.new.clone());
+        *self.written.lock().unwrap() = Some(vault.result());
         Ok(())
     }
 }
@@ -72,6 +76,7 @@ impl Bench {
             operator: self.operator.clone(),
             state: self.state.path().to_owned(),
             program: "test".to_owned(),
+            decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(move |event: Event| {
                 if print {
                     println!("{event:?}");
@@ -99,6 +104,14 @@ impl Bench {
         rotate(self.setup(old), intent, |_, _| true).await
     }
 
+    /// Carries out a plan that was made wrong.
+    pub(crate) async fn rotate_wrong(&self, mutation: Mutation) -> Result<Ended, RunError> {
+        let make_wrong = |plan: &Plan| {
+            mutation.apply(plan).map_err(|error| PortError::new(Fault::Failed, "cannot make it wrong", error))
+        };
+        rotate_wrong(self.setup(self.sim.old_pki()), &replace_ca(), make_wrong, |_, _| true).await
+    }
+
     /// Lets the run be cut off after so many events.
     pub(crate) fn cut_off_after(&self, events: i64) {
         self.cut_at_event.store(events, Ordering::Relaxed);
@@ -116,11 +129,13 @@ impl Bench {
 
 /// A directory in memory where there is one: runs sync every record, and hundreds of runs on a disk take minutes.
 fn quick_directory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    let mut builder = tempfile::Builder::new();
+    let private = builder.permissions(Permissions::from_mode(0o700));
+    private.tempdir_in("/dev/shm").or_else(|_| private.tempdir()).unwrap()
 }
 
 pub(crate) fn replace_ca() -> Intent {
-    Intent { why: Why::ReplaceCa, strategy: None, limits: Limits::default() }
+    Intent::new(Why::ReplaceCa)
 }
 
 /// Says what broke, if anything did.

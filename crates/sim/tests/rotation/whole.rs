@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubecert_core::intent::{Intent, Limits, Strategy, Why};
+use kubecert_core::intent::{Intent, Strategy, Why};
 use kubecert_core::model::{KubernetesVersion, NodeName};
 use kubecert_core::planner::{self, Naming};
 use kubecert_engine::run::{look, plan};
@@ -116,7 +116,7 @@ async fn planning_on_the_result() {
     let bench = rotated(&SimConfig::new(3, 2)).await;
     let setup = bench.setup(bench.operator.new_pki().unwrap());
     let inventory = look(&setup).await.unwrap();
-    let renew = Intent { why: Why::Renew, strategy: None, limits: Limits::default() };
+    let renew = Intent::new(Why::Renew);
     let renewal = plan(&inventory, &renew, inventory.taken).unwrap();
     assert!(renewal.is_empty(), "{renewal:#?}");
 

@@ -8,6 +8,8 @@ mod findings;
 #[cfg(test)]
 pub(super) mod sample;
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use kubecert_core::inventory::{CertificateFacts, Inventory, NodeFacts};
 use kubecert_core::model::NodeName;
@@ -79,13 +81,20 @@ impl Check {
 
     /// What the inventory says, as seen from `now`.
     pub(crate) fn of(inventory: &Inventory, now: Timestamp, within_days: u32) -> Self {
-        let mut credentials = Rows { now, rows: Vec::new() };
+        let mut credentials = Rows { now, rows: Vec::new(), positions: HashMap::new() };
+        let mut leaves: HashMap<&NodeName, Vec<&CertificateFacts>> = HashMap::new();
+        for (server, facts) in &inventory.servers {
+            if let Some(leaf) = facts.seen().and_then(|facts| facts.chain.first()) {
+                leaves.entry(server.node()).or_default().push(leaf);
+            }
+        }
         for (leaf, certificate) in &inventory.description.certificates {
             credentials.add(DESCRIPTION, leaf.as_str(), certificate, Presented::NotServed);
         }
         for (node, facts) in &inventory.nodes {
             if let Some(facts) = facts.seen() {
-                credentials.node(inventory, node, facts);
+                let served = leaves.get(node).map_or(&[][..], Vec::as_slice);
+                credentials.node(served, node, facts);
             }
         }
         if let Some(api) = inventory.api.seen() {
@@ -116,29 +125,33 @@ impl Check {
 struct Rows {
     now: Timestamp,
     rows: Vec<Row>,
+    /// Where the rows with a fingerprint stand.
+    positions: HashMap<String, Vec<usize>>,
 }
 
 impl Rows {
-    fn node(&mut self, inventory: &Inventory, node: &NodeName, facts: &NodeFacts) {
+    fn node(&mut self, served: &[&CertificateFacts], node: &NodeName, facts: &NodeFacts) {
         for file in &facts.files {
             let several = file.certificates.len() > 1;
             for (index, certificate) in file.certificates.iter().enumerate() {
                 let what = if several { format!("{} ({})", file.path, index + 1) } else { file.path.clone() };
-                self.add(node.as_str(), &what, certificate, presented(inventory, node, certificate));
+                self.add(node.as_str(), &what, certificate, presented(served, certificate));
             }
         }
     }
 
     fn add(&mut self, place: &str, what: &str, certificate: &CertificateFacts, presented: Presented) {
-        let same = |row: &&mut Row| {
-            row.what == what && row.fingerprint == certificate.fingerprint && row.presented == presented
-        };
-        if let Some(row) = self.rows.iter_mut().find(same) {
-            if !row.places.iter().any(|known| known == place) {
-                row.places.push(place.to_owned());
+        let alike = self.positions.entry(certificate.fingerprint.clone()).or_default();
+        let same = |at: &&usize| self.rows[**at].what == what && self.rows[**at].presented == presented;
+        if let Some(at) = alike.iter().find(same) {
+            let places = &mut self.rows[*at].places;
+            // Places come one after the other, so that one that is there already is the last one.
+            if places.last().is_none_or(|last| last != place) {
+                places.push(place.to_owned());
             }
             return;
         }
+        alike.push(self.rows.len());
         self.rows.push(Row {
             places: vec![place.to_owned()],
             what: what.to_owned(),
@@ -153,13 +166,10 @@ impl Rows {
     }
 }
 
-fn presented(inventory: &Inventory, node: &NodeName, file: &CertificateFacts) -> Presented {
+/// What the servers of the node make of a certificate in one of its files.
+fn presented(served: &[&CertificateFacts], file: &CertificateFacts) -> Presented {
     let mut result = Presented::NotServed;
-    for (server, facts) in &inventory.servers {
-        let Some(leaf) = facts.seen().and_then(|facts| facts.chain.first()).filter(|_| server.node() == node)
-        else {
-            continue;
-        };
+    for leaf in served {
         if leaf.fingerprint == file.fingerprint {
             return Presented::Yes;
         }

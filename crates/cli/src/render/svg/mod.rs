@@ -43,6 +43,9 @@ impl Page {
 /// The style sheet's class for a phase.
 pub(super) const fn phase_class(phase: PhaseName) -> &'static str {
     match phase {
+        PhaseName::Return => "p-switch",
+        PhaseName::Retract => "p-introduce",
+        PhaseName::Restore => "p-finish",
         PhaseName::Prepare => "p-prepare",
         PhaseName::Introduce => "p-introduce",
         PhaseName::Switch => "p-switch",

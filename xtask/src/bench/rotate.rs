@@ -1,17 +1,11 @@
-//! `cargo xtask bench`: figures, each as one last line `name=value …`.
+//! A whole rotation of a fresh lab cluster.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::rotation::{self, Lab, Measured};
-
-#[derive(Subcommand)]
-pub(crate) enum Bench {
-    /// A whole rotation of a fresh lab cluster
-    Rotate(Rotate),
-}
 
 #[derive(Args)]
 pub(crate) struct Rotate {
@@ -23,9 +17,8 @@ pub(crate) struct Rotate {
     keep: bool,
 }
 
-/// Runs a benchmark.
-pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let Bench::Rotate(args) = bench;
+/// Rotates, and prints the figures.
+pub(super) fn run(args: &Rotate) -> Result<()> {
     let program = rotation::kubecert()?;
     let ours = once(&program, args.keep)?;
     let line = line(&ours)?;

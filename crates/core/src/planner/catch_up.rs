@@ -1,0 +1,70 @@
+//! Brings one agent that was left behind to the PKI in force.
+
+use super::Naming;
+use super::builder::{Numbers, PhaseBuilder};
+use super::common::Scene;
+use super::cross_signed::restart_kubelet;
+use crate::intent::{Limits, Scope, Strategy, Why};
+use crate::inventory::Inventory;
+use crate::layout;
+use crate::material::Part;
+use crate::model::{Generation, NodeName, TrustDomain};
+use crate::plan::{
+    Action, KeyOrder, LeafOrder, LeafShape, Phase, PhaseName, Plan, PlanError, Predicate, Target,
+};
+
+/// Plans the catching up of an agent: its files are written and its kubelet is restarted. Nothing else is touched.
+///
+/// The PKI in force is what the description holds; in the plan it is the new generation, as for any agent of a rotation.
+///
+/// # Errors
+///
+/// Fails where the inventory does not have the node, or lacks what a plan needs.
+pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Result<Plan, PlanError> {
+    let scene = Scene::new(inventory, Scope::All, naming)?;
+    let agent = scene
+        .agents
+        .iter()
+        .copied()
+        .find(|agent| &agent.name == node)
+        .ok_or_else(|| PlanError::AddressUnknown { node: node.clone() })?;
+    let mut numbers = Numbers::default();
+    let mut prepare = PhaseBuilder::new(PhaseName::Prepare, &mut numbers);
+    let on = || Target::Node(node.clone());
+    prepare.step(on(), "back up", Action::BackUp { paths: scene.changed_files(agent) }, []);
+    let prepare = prepare.build();
+    let mut switch = PhaseBuilder::new(PhaseName::Switch, &mut numbers);
+    let files = scene.kubelet_files(agent, vec![Part::Ca(TrustDomain::Cluster, Generation::New)]);
+    let written = switch.step(on(), "write new files", Action::Write { files }, []);
+    restart_kubelet(&scene, &mut switch, agent, [written]);
+    switch.barrier([Predicate::NodeReady { node: node.clone() }]);
+    let switch = switch.build();
+    let mut finish = PhaseBuilder::new(PhaseName::Finish, &mut numbers);
+    let remove = Action::Remove { paths: vec![layout::STAGE.to_owned()] };
+    finish.step(on(), "remove backups and staged files", remove, []);
+    let leaf = |id, shape| LeafOrder {
+        id,
+        domain: TrustDomain::Cluster,
+        shape,
+        key: KeyOrder::New("rsa-2048".to_owned()),
+    };
+    let mut leaves =
+        vec![leaf(layout::kubelet_server(node), LeafShape::KubeletServer(node.clone(), agent.address))];
+    if scene.has_kubelet_client(node) {
+        leaves.push(leaf(layout::kubelet_client(node), LeafShape::KubeletClient(node.clone())));
+    }
+    let phases: Vec<Phase> = vec![prepare, switch, finish.build()];
+    Ok(Plan {
+        schema: Plan::SCHEMA,
+        cluster: inventory.cluster.name.clone(),
+        why: Why::ReplaceCa,
+        strategy: Strategy::CrossSigned,
+        scope: Scope::All,
+        limits: Limits::default(),
+        authorities: Vec::new(),
+        leaves,
+        phases,
+        kept: Vec::new(),
+        notices: vec![format!("Only node {node} is touched: it gets certificates of the CA in force.")],
+    })
+}
