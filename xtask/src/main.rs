@@ -5,6 +5,7 @@ mod campaign;
 mod cmd;
 mod fuzz;
 mod lab;
+mod reasons;
 mod rotation;
 mod rules;
 mod test;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::cmd::{CommandExt as _, cmd};
+use crate::reasons;
 use crate::rotation::{self, Lab};
 use crate::rules;
 
@@ -46,6 +47,7 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("refusals and a rotation of a real cluster", real_rotation);
         suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
         suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
+        suite.run("rotations of a real cluster for other reasons, and of one trust domain", reasons::run);
     }
     suite.close()
 }
@@ -214,7 +216,7 @@ fn other_rotations() -> Result<()> {
 
 /// Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,
 /// while a break of trust would fail hundreds.
-fn tolerated(report: &serde_json::Value) -> Result<()> {
+pub(crate) fn tolerated(report: &serde_json::Value) -> Result<()> {
     let (failed, requests) =
         (rotation::number(report, "/api/failed")?, rotation::number(report, "/api/requests")?);
     ensure!(failed <= requests * TOLERATED, "{failed} of {requests} requests to the API failed");

@@ -142,6 +142,15 @@ impl Server {
         }
     }
 
+    /// What serves there.
+    pub const fn component(&self) -> Component {
+        match self {
+            Server::ApiServer(_) => Component::ApiServer,
+            Server::EtcdClient(_) | Server::EtcdPeer(_) => Component::Etcd,
+            Server::Kubelet(_) => Component::Kubelet,
+        }
+    }
+
     /// The port on that node, given the cluster's API port.
     pub const fn port(&self, api_port: u16) -> u16 {
         match self {

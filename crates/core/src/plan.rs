@@ -4,6 +4,7 @@
 //! a phase a step starts as soon as the steps that it comes after are done; a phase starts only when the barrier of the
 //! one before has been met by evidence about *running processes*.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -60,6 +61,30 @@ impl Plan {
     /// The step with that id.
     pub fn step(&self, id: StepId) -> Option<&Step> {
         self.steps().find(|step| step.id == id)
+    }
+
+    /// The files that a component on a node has to be younger than when a phase ends, by the phase's waits and barrier.
+    pub fn started_after(&self, phase: PhaseName, node: &NodeName, component: Component) -> Vec<String> {
+        let awaited = |step: &Step| match &step.action {
+            Action::Await { predicates } => predicates.clone(),
+            _ => Vec::new(),
+        };
+        let wanted = |predicate: Predicate| match predicate {
+            Predicate::StartedAfter { node: of, component: which, files } => {
+                (of == *node && which == component).then_some(files)
+            }
+            Predicate::ControllerManagerLeads { files } => {
+                (component == Component::ControllerManager).then_some(files)
+            }
+            _ => None,
+        };
+        let phases = self.phases.iter().filter(|part| part.name == phase);
+        let files: BTreeSet<String> = phases
+            .flat_map(|part| part.steps.iter().flat_map(awaited).chain(part.barrier.iter().cloned()))
+            .filter_map(wanted)
+            .flatten()
+            .collect();
+        files.into_iter().collect()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kubecert_core::event::{Happening, RunOutcome};
 use kubecert_core::exec::{Command, Execution, Outcome};
-use kubecert_core::plan::{Action, PhaseName, Plan, Predicate, Step, StepId};
+use kubecert_core::plan::{Action, PhaseName, Plan, Predicate, Step, StepId, Target};
 use kubecert_core::record::{Record, What};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -93,7 +93,9 @@ async fn drive_on(
                     record(context, journal, What::Started { step: step.id, attempt })?;
                     context.begins(step.id);
                     let phase = phase_of(execution, step.id);
-                    tasks.spawn(try_step(context.clone(), step, phase, attempt, sender.clone()));
+                    let younger_than = younger_than(execution.plan(), phase, &step);
+                    let work = Work { step, phase, attempt, younger_than };
+                    tasks.spawn(try_step(context.clone(), work, sender.clone()));
                 }
                 Command::CheckBarrier { phase } => {
                     let predicates = barrier(execution, phase);
@@ -147,7 +149,7 @@ async fn drive_on(
 /// paused monitors. What cannot be taken back now, a timer on the node takes back.
 async fn leave(context: &Arc<Context>, execution: &Execution) {
     for step in execution.open() {
-        let kubecert_core::plan::Target::Node(node) = &step.target else { continue };
+        let Target::Node(node) = &step.target else { continue };
         match &step.action {
             Action::Divert { .. } => {
                 let credentials = context.credentials();
@@ -180,13 +182,26 @@ async fn leave(context: &Arc<Context>, execution: &Execution) {
     }
 }
 
-async fn try_step(
-    context: Arc<Context>,
+/// A step that is to be tried.
+struct Work {
     step: Step,
     phase: PhaseName,
     attempt: u32,
-    sender: mpsc::UnboundedSender<Message>,
-) {
+    /// Files that the process which the step restarts has to be younger than.
+    younger_than: Vec<String>,
+}
+
+fn younger_than(plan: &Plan, phase: PhaseName, step: &Step) -> Vec<String> {
+    match (&step.target, &step.action) {
+        (Target::Node(node), Action::ReplaceStaticPod { component, .. }) => {
+            plan.started_after(phase, node, *component)
+        }
+        _ => Vec::new(),
+    }
+}
+
+async fn try_step(context: Arc<Context>, work: Work, sender: mpsc::UnboundedSender<Message>) {
+    let Work { step, phase, attempt, younger_than } = work;
     if attempt > 1 {
         tokio::time::sleep(TRY_AGAIN_AFTER).await;
     }
@@ -202,7 +217,8 @@ async fn try_step(
     let mut waiting = |what: String| context.tell(Happening::StepWaiting { step: step.id, what });
     // An Await ends itself with what is missing; the margin lets it.
     let patience = Duration::from_secs(u64::from(step.patience.timeout_s) + 5);
-    let result = tokio::time::timeout(patience, steps::perform(&context, &step, &mut waiting)).await;
+    let result =
+        tokio::time::timeout(patience, steps::perform(&context, &step, &younger_than, &mut waiting)).await;
     let ms = context.ms_since(began);
     let outcome = match result {
         Ok(Ok(evidence)) => {

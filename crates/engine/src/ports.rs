@@ -305,6 +305,13 @@ pub struct Lease {
     pub renewed: Option<Timestamp>,
 }
 
+impl Lease {
+    /// The host name of the holder; empty if there is none.
+    pub fn host(&self) -> &str {
+        self.holder.split('_').next().unwrap_or_default()
+    }
+}
+
 /// What `extension-apiserver-authentication` holds, as PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtensionAuthentication {

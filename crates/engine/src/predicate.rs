@@ -227,12 +227,33 @@ async fn started_after(
 /// to be restarted again.
 pub async fn stale_nodes(scene: Scene<'_>, predicates: &[Predicate]) -> Vec<NodeName> {
     let looks = predicates.iter().map(|predicate| async move {
-        let Predicate::StartedAfter { node, component, files } = predicate else { return None };
-        let found = process_start(scene.ports, node, *component, files).await.ok()??;
-        (found.0 < found.1).then(|| node.clone())
+        let (node, component, files) = match predicate {
+            Predicate::StartedAfter { node, component, files } => (node.clone(), *component, files),
+            Predicate::ControllerManagerLeads { files } => {
+                let lease = scene.ports.api.controller_manager_lease().await.ok()?;
+                (NodeName::from(lease.host()), Component::ControllerManager, files)
+            }
+            _ => return None,
+        };
+        let stale = is_stale(scene.ports, &node, component, files).await.ok()?;
+        stale.then_some(node)
     });
     let found: BTreeSet<NodeName> = join_all(looks).await.into_iter().flatten().collect();
     found.into_iter().collect()
+}
+
+/// Whether a process runs that is older than some files. Nothing is looked at where there are no files.
+pub(crate) async fn is_stale(
+    ports: &Ports,
+    node: &NodeName,
+    component: Component,
+    files: &[String],
+) -> PortResult<bool> {
+    if files.is_empty() {
+        return Ok(false);
+    }
+    let found = process_start(ports, node, component, files).await?;
+    Ok(found.is_some_and(|(started, changed)| started < changed))
 }
 
 /// When the process started and when the youngest of the files changed, both by the node's clock.
@@ -304,7 +325,7 @@ async fn node_ready(scene: Scene<'_>, node: &NodeName) -> PortResult<Verdict> {
 
 async fn controller_manager_leads(scene: Scene<'_>, files: &[String]) -> PortResult<Verdict> {
     let lease = scene.ports.api.controller_manager_lease().await?;
-    let host = lease.holder.split('_').next().unwrap_or_default();
+    let host = lease.host();
     if host.is_empty() {
         return Ok(Verdict::Not("nobody holds the lease".to_owned()));
     }
@@ -328,7 +349,7 @@ async fn controller_manager_leads(scene: Scene<'_>, files: &[String]) -> PortRes
 /// the lease was renewed last.
 pub(crate) async fn former_leader(ports: &Ports) -> PortResult<Option<String>> {
     let lease = ports.api.controller_manager_lease().await?;
-    let host = lease.holder.split('_').next().unwrap_or_default();
+    let host = lease.host();
     if host.is_empty() {
         return Ok(None);
     }

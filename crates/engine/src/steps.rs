@@ -25,7 +25,8 @@ const DIVERSION_EXPIRES: Duration = Duration::from_secs(600);
 /// After what time a node starts its monitors again by itself.
 const PAUSE_EXPIRES: Duration = Duration::from_secs(3_600);
 
-/// Does a step and returns what shows that it is done. `waiting` is told what it waits for.
+/// Does a step and returns what shows that it is done. A process that it restarts has to be younger than the files
+/// `younger_than`; `waiting` is told what it waits for.
 ///
 /// # Errors
 ///
@@ -33,10 +34,11 @@ const PAUSE_EXPIRES: Duration = Duration::from_secs(3_600);
 pub(crate) async fn perform(
     context: &Context,
     step: &Step,
+    younger_than: &[String],
     waiting: &mut (dyn FnMut(String) + Send),
 ) -> PortResult<String> {
     match &step.target {
-        Target::Node(node) => on_node(context, step, node, waiting).await,
+        Target::Node(node) => on_node(context, step, node, younger_than, waiting).await,
         Target::Api | Target::Etcd | Target::Operator => elsewhere(context, step, waiting).await,
     }
 }
@@ -45,6 +47,7 @@ async fn on_node(
     context: &Context,
     step: &Step,
     node: &NodeName,
+    younger_than: &[String],
     waiting: &mut (dyn FnMut(String) + Send),
 ) -> PortResult<String> {
     let nodes = &context.ports.nodes;
@@ -88,7 +91,12 @@ async fn on_node(
             let file = FileWrite { path: path.clone(), content: manifest.clone(), access: None };
             let bytes = resolve(context, node, &file).await?;
             let grace = if *component == Component::ApiServer { GRACE } else { Duration::ZERO };
-            let process = nodes.replace_static_pod(node, run, *component, bytes, grace).await?;
+            let mut process = nodes.replace_static_pod(node, run, *component, bytes, grace).await?;
+            // One whose manifest was in place already is left alone. It may still be older than what it reads, where files
+            // were changed under it or the node's clock was set.
+            if predicate::is_stale(&context.ports, node, *component, younger_than).await? {
+                process = nodes.end_process(node, *component).await?;
+            }
             Ok(format!("process {} since {}", process.pid, process.started))
         }
         Action::EndProcess { component } => {

@@ -2,6 +2,7 @@
 
 mod lab;
 mod sim;
+mod wrong;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,8 @@ pub(crate) enum Campaign {
     Sim(sim::Sim),
     /// A real cluster of the lab, with a fault at a time: kills, cut connections, full disks, dead members
     Lab(lab::LabArgs),
+    /// Plans that are wrong on purpose, carried out on a real cluster: what they break must be seen to break
+    Wrong(wrong::Wrong),
 }
 
 /// Runs a campaign; the exit code is 0 only if everything held.
@@ -21,5 +24,6 @@ pub(crate) fn run(campaign: &Campaign) -> Result<ExitCode> {
     match campaign {
         Campaign::Sim(args) => sim::run(args),
         Campaign::Lab(args) => lab::run(args),
+        Campaign::Wrong(args) => wrong::run(args),
     }
 }

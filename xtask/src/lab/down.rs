@@ -27,9 +27,10 @@ pub(crate) fn down(name: &str) -> Result<()> {
 /// Removes labs whose `up` has died before its end.
 pub(crate) fn sweep() -> Result<()> {
     for name in spec::all() {
-        let dir = spec::dir_of(&name)?;
-        let building = pid_in(&dir.join("up.pid"), "xtask").is_some();
-        if dir.join("up.pid").exists() && !building {
+        // Whoever builds it holds this lock; the file that says so may outlive its process.
+        let lock = fs::File::create(cache::root().join(format!("labs/{name}.lock")))?;
+        let building = spec::dir_of(&name)?.join("building");
+        if building.exists() && lock.try_lock().is_ok() {
             eprintln!("removing lab {name}, whose `up` did not come to its end");
             down(&name)?;
         }

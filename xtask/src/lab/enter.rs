@@ -139,3 +139,8 @@ pub(crate) fn members(name: &str) -> Result<Vec<(String, String, std::path::Path
 pub(crate) fn take_snapshot(name: &str, to: &std::path::Path) -> Result<()> {
     super::snapshot::take(&Spec::load(name)?, to)
 }
+
+/// Which objects of the cluster are not as such a copy shows them.
+pub(crate) fn changed_objects(name: &str, before: &std::path::Path) -> Result<Vec<String>> {
+    super::snapshot::changed_objects(&Spec::load(name)?, before)
+}

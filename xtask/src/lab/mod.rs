@@ -34,7 +34,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cache::install_packages as setup;
 pub(crate) use enter::{
-    leader, members, on_cable, on_node, on_switch, operator, operator_directory, public_name, take_snapshot,
+    changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
+    public_name, take_snapshot,
 };
 
 #[derive(Subcommand)]
@@ -83,6 +84,9 @@ pub(crate) struct Up {
     /// Which generation of Kubernetes to run, whatever the model says
     #[arg(long, default_value = "1.34")]
     kubernetes: Kubernetes,
+    /// Days that the leaves live, where the PKI is made; without it as long as the CA
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    leaf_days: Option<u32>,
     /// Leave out the workloads that watch the API from inside
     #[arg(long)]
     no_workloads: bool,

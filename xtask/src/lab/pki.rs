@@ -35,8 +35,9 @@ const LEAVES: &[Leaf] = &[
 ];
 const CLIENT: &str = "/O=system:masters/CN=client";
 
-/// Makes the PKI of a cluster with this model in `dir`, as the files that the ancestor generates.
-pub(crate) fn make(model: &Model, dir: &Path) -> Result<()> {
+/// Makes the PKI of a cluster with this model in `dir`, as the files that the ancestor generates. Leaves live so many days,
+/// or as long as the CA.
+pub(crate) fn make(model: &Model, dir: &Path, leaf_days: Option<u32>) -> Result<()> {
     let peers = model.master_count()?;
     let mut files: Vec<String> = LEAVES.iter().map(|leaf| leaf.file.to_owned()).collect();
     files.extend((0..peers).map(|index| format!("etcdpeer{index}")));
@@ -44,6 +45,7 @@ pub(crate) fn make(model: &Model, dir: &Path) -> Result<()> {
     make_keys(dir, files)?;
 
     let config = config(dir, model)?;
+    let days = leaf_days.map_or_else(|| DAYS.to_owned(), |days| days.to_string());
     cmd(
         "openssl",
         ["req", "-x509", "-new", "-sha256", "-days", DAYS, "-subj", "/CN=ca", "-extensions", "ca"],
@@ -57,11 +59,11 @@ pub(crate) fn make(model: &Model, dir: &Path) -> Result<()> {
     .arg(dir.join("ca.crt"))
     .read()?;
     for leaf in LEAVES {
-        sign(dir, &config, leaf.file, leaf)?;
+        sign(dir, &config, leaf.file, leaf, &days)?;
     }
     let peer = Leaf { file: "", profile: "", subject: "/CN=etcdpeer", section: "etcd" };
     for index in 0..peers {
-        sign(dir, &config, &format!("etcdpeer{index}"), &peer)?;
+        sign(dir, &config, &format!("etcdpeer{index}"), &peer, &days)?;
     }
     fs::remove_file(config)?;
     Ok(())
@@ -151,7 +153,7 @@ pub(crate) fn for_service(pki: &Path, host: &str) -> Result<(String, String)> {
     Ok((fs::read_to_string(cert)?, fs::read_to_string(key)?))
 }
 
-fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf) -> Result<()> {
+fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf, days: &str) -> Result<()> {
     cmd(
         "openssl",
         [
@@ -160,7 +162,7 @@ fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf) -> Result<()> {
             "-new",
             "-sha256",
             "-days",
-            DAYS,
+            days,
             "-subj",
             leaf.subject,
             "-extensions",

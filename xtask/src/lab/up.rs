@@ -33,7 +33,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     down::sweep()?;
     down::down(name)?;
     fs::create_dir_all(&dir)?;
-    fs::write(dir.join("up.pid"), std::process::id().to_string())?;
+    fs::write(dir.join("building"), "")?;
 
     let example = source().join("../examples/aks-engine-3m-2l/apimodel.json");
     let mut model = Model::read(args.api_model.as_deref().unwrap_or(&example))?;
@@ -48,7 +48,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     std::thread::scope(|scope| {
         let pki = scope.spawn(|| match model.certificates() {
             Some(profile) => pki::from_profile(profile, &spec.output()),
-            None => pki::make(&model, &spec.output()),
+            None => pki::make(&model, &spec.output(), args.leaf_days),
         });
         node::mount_memory(&spec)?;
         network::make_switch(&spec)?;
@@ -94,7 +94,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     snapshot::take(&spec, &snapshot::before(&spec))?;
     spec.ready = true;
     spec.save()?;
-    fs::remove_file(dir.join("up.pid"))?;
+    fs::remove_file(dir.join("building"))?;
     progress.say("lab stands");
     Ok(())
 }

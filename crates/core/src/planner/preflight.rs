@@ -87,6 +87,7 @@ pub(super) fn check(inventory: &Inventory, naming: &Naming) -> Result<(), Refusa
             }
         }
     }
+    check_servers(inventory, &mut reasons);
     check_api(inventory, &mut reasons);
     match &inventory.etcd {
         Observed::Unreadable(why) => reasons.push(RefusalReason::EtcdUnreadable(why.clone())),
@@ -133,6 +134,19 @@ fn check_node(
         }
     }
     check_certificates(inventory, node, facts, naming, reasons);
+}
+
+/// A process that runs need not serve: one that ends again and again is seen running now and then.
+fn check_servers(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
+    for (server, facts) in &inventory.servers {
+        let Observed::Unreadable(why) = facts else { continue };
+        // A node that cannot be looked at has been named, with the cause.
+        if let Some(Observed::Seen(node)) = inventory.nodes.get(server.node())
+            && node.processes.iter().any(|process| process.component == server.component())
+        {
+            reasons.push(RefusalReason::NoAnswer(server.clone(), why.clone()));
+        }
+    }
 }
 
 fn check_certificates(

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{MAX_CLOCK_OFFSET_MS, MIN_FREE_BYTES, Refusal};
 use crate::intent::{Scope, Strategy, Why};
+use crate::inventory::Server;
 use crate::model::{Component, KubernetesVersion, LeafId, NodeName};
 
 /// One reason why there is no plan.
@@ -31,6 +32,8 @@ pub enum RefusalReason {
     EtcdMemberUnhealthy(String),
     /// A component does not run.
     NotRunning(NodeName, Component),
+    /// A server's process runs, and no handshake comes about.
+    NoAnswer(Server, String),
     /// A node holds another CA than the description: half a rotation, or the wrong description.
     OtherCa(NodeName, String),
     /// A node holds another certificate than the description where the key matters.
@@ -102,6 +105,9 @@ impl fmt::Display for RefusalReason {
                 f,
                 "etcd member {member} is not healthy; with it away, restarting another could lose the quorum: repair it first"
             ),
+            Self::NoAnswer(server, why) => {
+                write!(f, "{server} runs and does not answer ({why}); see its log, and mend it first")
+            }
             Self::NotRunning(node, component) => write!(f, "{component} does not run on node {node}; start it first"),
             Self::OtherCa(node, fingerprint) => write!(
                 f,

@@ -2,7 +2,7 @@
 
 use super::{RefusalReason, plan};
 use crate::intent::{Intent, Scope, Strategy, Why};
-use crate::inventory::{Inventory, Observed};
+use crate::inventory::{Inventory, Observed, Server};
 use crate::layout::certificate_file;
 use crate::model::NodeName;
 use crate::plan::KeyOrder;
@@ -48,6 +48,15 @@ fn what_stands_against_a_plan_is_named_with_its_remedy() {
             it.nodes.insert(name, Observed::Unreadable("no route to host".to_owned()));
         },
         &["cannot be looked at", "no route to host"],
+    );
+    // A process that ends again and again is seen running now and then.
+    refuses(
+        |it| {
+            let server = Server::ApiServer(first_node(it));
+            it.servers.retain(|(of, _)| of != &server);
+            it.servers.push((server, Observed::Unreadable("connection refused".to_owned())));
+        },
+        &["kube-apiserver on", "does not answer (connection refused)", "see its log"],
     );
     refuses(
         |it| it.api = Observed::Unreadable("connection refused".to_owned()),

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::cut::Cutter;
 use super::kill;
+use super::outsider;
 use super::stage::{Stage, Told};
 use crate::cmd::{CommandExt as _, cmd};
 use crate::lab;
@@ -121,6 +122,11 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "apiserver-crashes",
         fault: "an API server crash-loops on a bad flag from the middle on",
         play: apiserver_crashes,
+    },
+    Scenario {
+        name: "outside-client",
+        fault: "a client outside of the cluster still uses a certificate of the old CA",
+        play: outsider::play,
     },
     Scenario {
         name: "kill-and-undo",

@@ -8,6 +8,7 @@
 mod cut;
 mod faults;
 mod kill;
+mod outsider;
 mod probe;
 mod stage;
 
@@ -146,6 +147,8 @@ fn play(scenario: &'static Scenario, mut stage: Stage) -> (Row, Stage) {
         seen = Some(stage.probe.since(began));
         let ended = ended?;
         if !matches!(ended, Ended::Refused | Ended::Undone) {
+            // A node that has just come back still starts its pods.
+            stage.healthy()?;
             stage.judge()?;
         }
         Ok(ended)

@@ -191,8 +191,8 @@ impl Stage {
         self.lab.judge_since(self.snapshot.path()).context("the judge is not content")
     }
 
-    /// That what a rotation may change on the nodes is as it was when the scenario began: names, kinds, modes, owners,
-    /// targets of links, contents.
+    /// That what a rotation may change is as it was when the scenario began: on the nodes names, kinds, modes, owners,
+    /// targets of links, contents; in the cluster whole objects.
     pub(super) fn untouched(&self) -> Result<()> {
         for (short, (_, root)) in &self.nodes {
             for part in WATCHED {
@@ -205,6 +205,8 @@ impl Stage {
                 }
             }
         }
+        let changed = lab::changed_objects(self.lab.name(), self.snapshot.path())?;
+        ensure!(changed.is_empty(), "objects are not as they were: {}", changed.join("; "));
         Ok(())
     }
 

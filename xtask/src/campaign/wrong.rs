@@ -1,0 +1,229 @@
+//! `cargo xtask campaign wrong`: plans that are wrong on purpose, carried out on a real cluster.
+//!
+//! Each lacks one thing that a plan is safe by. The check refuses it, the simulator shows what it breaks, and here the same
+//! must be seen on real components; otherwise neither the check nor the simulator would prove anything about plans that
+//! are right. Every plan gets a cluster of its own, which it leaves broken.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::cmd::{CommandExt as _, cmd};
+use crate::lab;
+use crate::rotation::{self, Lab};
+use crate::rules::root;
+
+/// How long a plan is watched: a rotation, and what its patience adds where a wait cannot end any more.
+const PATIENCE: Duration = Duration::from_secs(420);
+/// How long is watched for what shows only after a run: a node whose kubelet cannot report is given up after 40 s.
+const AFTERWARDS: Duration = Duration::from_secs(100);
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How many looks in a row must see it: a request that fails on a busy machine shows nothing, nor do the moments between
+/// two API servers that a right plan may have.
+const LOOKS: usize = 10;
+
+#[derive(Args)]
+pub(crate) struct Wrong {
+    /// Only these plans
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// The program to run, built with the feature `wrong-plans` [default: it is built]
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+}
+
+/// A wrong plan, and how what it breaks is seen.
+struct Case {
+    /// As the hidden flag names it; the simulator's tests have the same names.
+    name: &'static str,
+    expected: &'static str,
+    seen: fn(&Watch<'_>) -> Result<bool>,
+}
+
+const CASES: [Case; 5] = [
+    Case {
+        name: "no-barrier",
+        expected: "requests to the API find nobody who answers",
+        seen: |watch| Ok(!watch.answers("%{http_code}", &["-k"])?),
+    },
+    Case {
+        name: "leaf-before-trust",
+        expected: "clients that trust the old CA alone refuse the API server's certificate",
+        seen: |watch| watch.old_clients_refuse(),
+    },
+    Case {
+        name: "all-etcd-at-once",
+        expected: "etcd has lost its quorum",
+        seen: |watch| watch.etcd_is_lost(),
+    },
+    Case {
+        name: "drop-with-one-kubelet-left",
+        expected: "a node is NotReady, since its kubelet trusts the old CA alone",
+        seen: |watch| watch.a_node_is_not_ready(),
+    },
+    Case {
+        name: "token-key-too-early",
+        expected: "API servers answer 401 to pods with tokens of the old key",
+        seen: |watch| watch.tokens_are_refused(),
+    },
+];
+
+/// Carries the plans out, each on a cluster of its own; the exit code is 0 only if each has failed as it must.
+pub(crate) fn run(args: &Wrong) -> Result<ExitCode> {
+    if let Some(unknown) = args.only.iter().find(|name| CASES.iter().all(|case| case.name != **name)) {
+        let known: Vec<&str> = CASES.iter().map(|case| case.name).collect();
+        bail!("there is no wrong plan {unknown:?}; there are: {}", known.join(", "));
+    }
+    let program = match &args.program {
+        Some(program) => {
+            program.canonicalize().with_context(|| format!("cannot find {}", program.display()))?
+        }
+        None => build()?,
+    };
+    let mut missed = Vec::new();
+    for case in CASES.iter().filter(|case| args.only.is_empty() || args.only.iter().any(|it| it == case.name))
+    {
+        eprintln!("\n== {}: {}", case.name, case.expected);
+        let lab = Lab::up("wrong", &[])?;
+        let after = watch(&lab, &program, case);
+        lab.down()?;
+        match after? {
+            Some(after) => {
+                println!("{}: seen after {:.0} s: {}", case.name, after.as_secs_f64(), case.expected)
+            }
+            None => {
+                println!("{}: NOT seen: {}", case.name, case.expected);
+                missed.push(case.name);
+            }
+        }
+    }
+    println!("wrong_plans={} missed={}", CASES.len(), missed.len());
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Beside the real one, which the next build puts back in its place.
+fn build() -> Result<PathBuf> {
+    cmd("cargo", ["build", "--locked", "-p", "kubecert", "--features", "wrong-plans"])
+        .current_dir(root())
+        .show()?;
+    let (built, wrong) =
+        (rotation::target().join("debug/kubecert"), rotation::target().join("kubecert-wrong"));
+    fs::copy(&built, &wrong).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(wrong)
+}
+
+/// Carries a plan out and watches. Returns after what time what must break was seen.
+fn watch(lab: &Lab, program: &Path, case: &Case) -> Result<Option<Duration>> {
+    let watch = Watch::new(lab)?;
+    // A cluster in order shows nothing of it.
+    if (case.seen)(&watch)? {
+        bail!("{} is seen before anything was done", case.expected);
+    }
+    let mut command = lab.process(program, "rotate", &["--yes", "--break-plan", case.name])?;
+    let said = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said.reopen()?);
+    let mut run = command.spawn().context("cannot run kubecert")?;
+    let began = Instant::now();
+    let mut looks = 0;
+    let mut ended: Option<Instant> = None;
+    let seen = loop {
+        looks = if (case.seen)(&watch)? { looks + 1 } else { 0 };
+        if looks >= LOOKS {
+            break Some(began.elapsed());
+        }
+        if ended.is_none() && run.try_wait()?.is_some() {
+            ended = Some(Instant::now());
+        }
+        let over = ended.is_some_and(|ended| ended.elapsed() > AFTERWARDS);
+        if over || began.elapsed() > PATIENCE {
+            break None;
+        }
+        std::thread::sleep(PAUSE);
+    };
+    if ended.is_none() {
+        run.kill()?;
+    }
+    let status = run.wait()?;
+    let said = fs::read_to_string(said.path())?;
+    let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    eprintln!("    {status}: {last}");
+    Ok(seen)
+}
+
+/// A cluster, seen by curl, etcdctl, kubectl and its workloads.
+struct Watch<'a> {
+    lab: &'a Lab,
+    /// The PKI as it was before, which a run does not touch.
+    old: tempfile::TempDir,
+    since: f64,
+}
+
+impl<'a> Watch<'a> {
+    fn new(lab: &'a Lab) -> Result<Self> {
+        let (old, from) = (tempfile::tempdir()?, lab.directory()?);
+        for file in ["ca.crt", "kubectlClient.crt", "kubectlClient.key"] {
+            fs::copy(from.join(file), old.path().join(file))
+                .with_context(|| format!("cannot copy {file}"))?;
+        }
+        Ok(Self { lab, old, since: rotation::now() })
+    }
+
+    fn curl(&self, more: &[&str]) -> Result<std::process::Output> {
+        let url = format!("https://{}/readyz", lab::public_name(self.lab.name())?);
+        let mut words = vec!["curl", "-s", "-o", "/dev/null", "--max-time", "2", &*url];
+        words.extend_from_slice(more);
+        lab::operator(self.lab.name(), &words)?.output().context("cannot run curl")
+    }
+
+    /// Whether anybody answers at all, ready or not for this client.
+    fn answers(&self, format: &str, more: &[&str]) -> Result<bool> {
+        let output = self.curl(&[&["-w", format], more].concat())?;
+        let status = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        Ok(output.status.success() && !status.starts_with('5'))
+    }
+
+    fn old_clients_refuse(&self) -> Result<bool> {
+        /// `CURLE_PEER_FAILED_VERIFICATION`.
+        const UNKNOWN_AUTHORITY: i32 = 60;
+        let ca = self.old.path().join("ca.crt");
+        Ok(self.curl(&["--cacert", &ca.to_string_lossy()])?.status.code() == Some(UNKNOWN_AUTHORITY))
+    }
+
+    /// Each member answers for itself; without a quorum none can read.
+    fn etcd_is_lost(&self) -> Result<bool> {
+        const READ: &str = "curl -sk --max-time 2 -o /dev/null -w '%{http_code}' --cert /etc/kubernetes/certs/etcdclient.crt \\
+--key /etc/kubernetes/certs/etcdclient.key -d '{\"key\":\"AA==\"}' https://127.0.0.1:2379/v3/kv/range";
+        for node in ["m0", "m1", "m2"] {
+            let output = lab::on_node(self.lab.name(), node, &["sh", "-c", READ])?.output()?;
+            if String::from_utf8_lossy(&output.stdout).trim() == "200" {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn a_node_is_not_ready(&self) -> Result<bool> {
+        const READY: &str =
+            "{range .items[*]}{.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}";
+        // The operator's kubeconfig is replaced by the run; while neither is accepted nothing is seen.
+        let words = ["kubectl", "get", "nodes", "-o", &format!("jsonpath={READY}"), "--request-timeout=5s"];
+        let said = lab::operator(self.lab.name(), &words)?.output()?;
+        Ok(said.status.success()
+            && String::from_utf8_lossy(&said.stdout).lines().any(|ready| ready != "True"))
+    }
+
+    fn tokens_are_refused(&self) -> Result<bool> {
+        let calls = self.lab.workload_calls(self.since)?;
+        Ok(calls.iter().any(|series| {
+            let legacy = series["workload"].as_str().is_some_and(|name| name.contains("legacy"));
+            let refused =
+                series["failures"].as_object().into_iter().flatten().any(|(what, _)| what.contains("401"));
+            !legacy && refused
+        }))
+    }
+}
