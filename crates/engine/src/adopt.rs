@@ -4,18 +4,25 @@
 //! server's new pair, whose key signs tokens. With these a plan is made as the lost run made it, from the originals, and
 //! carried out from its beginning under the lost run's id: every step of it is idempotent, what it accepts and presents on
 //! the way is what the lost run did, and backups that are there are never overwritten.
+//!
+//! Where an API server has stopped to accept the old CA, the lost run had passed the point of no return, and with it every
+//! barrier before. To begin anew would bring back what is gone (the old key would sign tokens again, which servers that
+//! have dropped it refuse); so the plan is taken up at that point, with the leaves that are in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kubecert_core::inventory::{FileFacts, Inventory, NodeFacts, Observed};
+use kubecert_core::inventory::{FileFacts, Inventory, NodeFacts, Observed, Server, ServerFacts};
 use kubecert_core::layout;
 use kubecert_core::model::{Component, LeafId, NodeName, RunId, TrustDomain};
+use kubecert_core::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, StepId, Target};
+use kubecert_core::record::What;
 use kubecert_pki::{Certificate, PrivateKey, parse_pem_certificates};
 
+use crate::kubeconfig::client_credentials;
 use crate::observe;
-use crate::ports::{Fault, PortError, PortResult};
+use crate::ports::{Credentials, Fault, Identity, PortError, PortResult, Ports};
 use crate::run::Setup;
-use crate::vault::PkiSet;
+use crate::vault::{PkiSet, pkcs8};
 
 /// What a lost run has left.
 pub(crate) struct Adopted {
@@ -23,48 +30,210 @@ pub(crate) struct Adopted {
     pub(crate) run: RunId,
     /// The cluster as it was before it.
     pub(crate) inventory: Inventory,
-    /// The new CA, and the API server's new pair.
+    /// The new CA, and what it has signed that has to stay.
     pub(crate) pending: PkiSet,
+    /// How far it had come.
+    pub(crate) point: Point,
+}
+
+/// Where a lost run is taken up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// At its beginning.
+    Beginning,
+    /// At the point of no return.
+    TrustDropped {
+        /// Control planes that have had their last visit. What later steps change shows on them already, so that waiting
+        /// again for how they were right after the visit could not end.
+        visited: BTreeSet<NodeName>,
+    },
+}
+
+impl Point {
+    /// What a journal of the lost run would hold up to there.
+    pub(crate) fn behind(&self, plan: &Plan) -> Vec<What> {
+        let mut records = Vec::new();
+        let Self::TrustDropped { visited } = self else { return records };
+        let evidence = "an API server does not accept the old CA any more";
+        for phase in plan.phases.iter().filter(|phase| phase.name < PhaseName::Drop) {
+            let done = |step: &Step| What::Done { step: step.id, evidence: evidence.to_owned() };
+            records.extend(phase.steps.iter().map(done));
+            records.push(What::BarrierMet { phase: phase.name, evidence: vec![evidence.to_owned()] });
+        }
+        records.push(What::TrustDropped);
+        let last_visits = plan.phases.iter().filter(|phase| phase.name == PhaseName::Drop);
+        let last_visits = last_visits.flat_map(|phase| visits(phase, visited));
+        let evidence = "its servers do not accept the old CA any more";
+        records.extend(last_visits.map(|step| What::Done { step, evidence: evidence.to_owned() }));
+        records
+    }
+}
+
+/// The steps of a phase that make up the visits of some control planes, up to the wait for the API server.
+fn visits(phase: &Phase, nodes: &BTreeSet<NodeName>) -> BTreeSet<StepId> {
+    let of_visit = |step: &Step| matches!(&step.target, Target::Node(node) if nodes.contains(node));
+    let served = |step: &Step| {
+        match &step.action {
+        Action::Await { predicates } => predicates.iter().any(
+            |predicate| matches!(predicate, Predicate::Advertises { server: Server::ApiServer(node), .. } if nodes.contains(node)),
+        ),
+        _ => false,
+    }
+    };
+    let mut steps = BTreeSet::new();
+    // Steps come after those that they name, so one pass from the last to the first finds everything before.
+    for step in phase.steps.iter().rev().filter(|step| of_visit(step)) {
+        if served(step) || steps.contains(&step.id) {
+            steps.insert(step.id);
+            steps.extend(&step.after);
+        }
+    }
+    steps.retain(|id| phase.steps.iter().any(|step| step.id == *id && of_visit(step)));
+    steps
 }
 
 /// Looks for what a lost run has left on the nodes; `None` if there is nothing.
 ///
 /// # Errors
 ///
-/// Refuses where it has gone so far, or its remains are so incomplete, that it cannot be brought to an end from them.
+/// Refuses where its remains are so incomplete that it cannot be brought to an end from them.
 pub(crate) async fn find(setup: &Setup, inventory: &Inventory) -> PortResult<Option<Adopted>> {
-    let nodes = &setup.ports.nodes;
-    let mut originals: BTreeMap<NodeName, Vec<FileFacts>> = BTreeMap::new();
+    if originals(setup, inventory).await?.is_none() {
+        return Ok(None);
+    }
+    // A lost run that has staged nothing yet has changed nothing.
+    let Some(pending) = pending(setup, inventory).await? else { return Ok(None) };
+    let known = in_use(setup, inventory, &pending).await?;
+    // What asked with the old certificates alone saw only those who still accept them.
+    let inventory = look_again(setup, &known).await?;
+    let Some((run, originals)) = originals(setup, &inventory).await? else { return Ok(None) };
+    let (point, pending) = if dropped(&inventory, &pending) {
+        everybody_has_switched(&inventory, &pending, &setup.decisions.leave_behind)?;
+        (Point::TrustDropped { visited: visited(&inventory, &pending) }, known)
+    } else {
+        (Point::Beginning, pending)
+    };
+    let inventory = before(setup, inventory, originals, &pending);
+    Ok(Some(Adopted { run, inventory, pending, point }))
+}
+
+type Originals = BTreeMap<NodeName, Vec<FileFacts>>;
+
+/// The lost run, and the files of each node as it had found them.
+async fn originals(setup: &Setup, inventory: &Inventory) -> PortResult<Option<(RunId, Originals)>> {
+    let mut originals = Originals::new();
     let mut run: Option<RunId> = None;
     for node in &inventory.cluster.nodes {
         if inventory.nodes.get(&node.name).and_then(Observed::seen).is_none() {
             continue;
         }
         let question = observe::question(&inventory.cluster, node.role);
-        let Some((of, files)) = nodes.remains(&node.name, &question).await? else { continue };
+        let Some((of, files)) = setup.ports.nodes.remains(&node.name, &question).await? else { continue };
         if run.get_or_insert_with(|| of.clone()) != &of {
             return Err(refused("nodes hold the originals of different runs"));
         }
         originals.insert(node.name.clone(), files);
     }
-    let Some(run) = run else { return Ok(None) };
-    let pending = pending(setup, inventory).await?;
-    let Some(pending) = pending else {
-        // The lost run has staged nothing yet, so that it has changed nothing.
-        return Ok(None);
-    };
-    if dropped(inventory, &pending) {
-        return Err(refused("it has begun to drop the old CA"));
-    }
-    let mut before = inventory.clone();
+    Ok(run.map(|run| (run, originals)))
+}
+
+/// The cluster as it was before the lost run.
+fn before(setup: &Setup, mut inventory: Inventory, originals: Originals, pending: &PkiSet) -> Inventory {
     for (node, files) in originals {
-        if let Some(Observed::Seen(facts)) = before.nodes.get_mut(&node) {
+        if let Some(Observed::Seen(facts)) = inventory.nodes.get_mut(&node) {
             put_originals(facts, files);
         }
     }
-    observe::name_signers(&mut before, &setup.old.authorities.values().cloned().collect::<Vec<_>>());
-    signed_before(&mut before, &pending);
-    Ok(Some(Adopted { run, inventory: before, pending }))
+    observe::name_signers(&mut inventory, &setup.old.authorities.values().cloned().collect::<Vec<_>>());
+    signed_before(&mut inventory, pending);
+    inventory
+}
+
+/// What is pending, and the leaves of its CA that are in use on control planes, with their keys.
+async fn in_use(setup: &Setup, inventory: &Inventory, pending: &PkiSet) -> PortResult<PkiSet> {
+    let mut known = pending.clone();
+    let nodes = &setup.ports.nodes;
+    let described: Vec<LeafId> =
+        setup.old.leaves.keys().filter(|leaf| layout::is_described(leaf)).cloned().collect();
+    for node in inventory.cluster.control_planes() {
+        for leaf in &described {
+            let file = |ending: &str| layout::certificate_file(&format!("{leaf}.{ending}"));
+            let certificate = nodes.read(&node.name, &file("crt")).await?;
+            let key = nodes.read(&node.name, &file("key")).await?;
+            if let (Some(certificate), Some(key)) = (certificate, key) {
+                take(&mut known, leaf, &certificate, &key);
+            }
+        }
+        let kubeconfig = layout::admin_kubeconfig(&inventory.cluster.admin_user);
+        if let Some(kubeconfig) = nodes.read(&node.name, &kubeconfig).await?
+            && let Ok([certificate, key]) = client_credentials(&kubeconfig)
+        {
+            take(&mut known, &LeafId::from("kubectlClient"), &certificate, &key);
+        }
+    }
+    Ok(known)
+}
+
+/// Keeps a pair if the pending CA has signed it, and the key is its.
+fn take(pending: &mut PkiSet, leaf: &LeafId, certificate: &[u8], key: &[u8]) {
+    let first = parse_pem_certificates(certificate).ok().and_then(|found| found.into_iter().next());
+    let key = std::str::from_utf8(key).ok().and_then(|pem| PrivateKey::from_pem(pem).ok());
+    let (Some(ca), Some(certificate), Some(key)) =
+        (pending.authorities.get(&TrustDomain::Cluster), first, key)
+    else {
+        return;
+    };
+    if certificate.signed_by(ca).is_ok() && key.matches(&certificate) {
+        pending.leaves.insert(leaf.clone(), certificate);
+        pending.leaf_keys.insert(leaf.clone(), key);
+    }
+}
+
+/// The cluster, as it shows itself to clients of the pending CA and to those of the old one.
+async fn look_again(setup: &Setup, known: &PkiSet) -> PortResult<Inventory> {
+    let roots: Vec<Vec<u8>> = [known, &setup.old]
+        .iter()
+        .filter_map(|set| Some(set.authorities.get(&TrustDomain::Cluster)?.der().to_vec()))
+        .collect();
+    let credentials = |leaf: &str| -> PortResult<Vec<Credentials>> {
+        let leaf = LeafId::from(leaf);
+        let pairs = [known, &setup.old]
+            .into_iter()
+            .filter_map(|set| Some((set.leaves.get(&leaf)?, set.leaf_keys.get(&leaf)?)));
+        let identities = pairs.map(|(certificate, key)| {
+            let key = pkcs8(key).map_err(|error| refused(&error.to_string()))?;
+            let identity = Identity { chain: vec![certificate.der().to_vec()], key };
+            Ok(Credentials { roots: roots.clone(), identity: Some(identity) })
+        });
+        identities.collect()
+    };
+    let Ports { api, etcd, .. } = &setup.ports;
+    api.use_credentials(credentials("client")?).await?;
+    etcd.use_credentials(credentials("etcdclient")?).await?;
+    Ok(observe::inventory(&setup.ports, &setup.cluster, &setup.old).await)
+}
+
+/// The point of no return is passed only when every node has its new certificates, but for those that were left behind.
+fn everybody_has_switched(
+    inventory: &Inventory,
+    pending: &PkiSet,
+    left_behind: &[NodeName],
+) -> PortResult<()> {
+    let Some(ca) = pending.authorities.get(&TrustDomain::Cluster) else { return Ok(()) };
+    let client = layout::certificate_file("client.crt");
+    let behind = inventory.nodes.iter().filter_map(|(name, facts)| {
+        let leaf = facts.seen()?.file(&client)?.certificates.first()?;
+        let new = Certificate::from_pem(&leaf.pem).is_ok_and(|leaf| leaf.signed_by(ca).is_ok());
+        (!new && !left_behind.contains(name)).then(|| name.to_string())
+    });
+    let behind: Vec<String> = behind.collect();
+    if behind.is_empty() {
+        return Ok(());
+    }
+    Err(refused(&format!("{} still present certificates of the old CA", behind.join(", "))).remedy(format!(
+        "Leave them behind with --leave-behind {}, then bring each to the new PKI with `kubecert resume --node NODE`.",
+        behind.join(" --leave-behind ")
+    )))
 }
 
 /// A certificate in a Secret that the pending CA has signed was signed by the old one before.
@@ -144,15 +313,37 @@ async fn pending(setup: &Setup, inventory: &Inventory) -> PortResult<Option<PkiS
 
 /// Whether an API server does not accept the old CA any more: it names the new one alone.
 fn dropped(inventory: &Inventory, pending: &PkiSet) -> bool {
+    let of_api = |server: &Server| matches!(server, Server::ApiServer(_));
+    renounced(inventory, pending).any(|(server, _)| of_api(server))
+}
+
+/// Control planes whose API server and etcd member have both done with the old CA, and present their leaves alone.
+fn visited(inventory: &Inventory, pending: &PkiSet) -> BTreeSet<NodeName> {
+    let done: Vec<&Server> = renounced(inventory, pending)
+        .filter(|(_, facts)| facts.chain.len() == 1)
+        .map(|(server, _)| server)
+        .collect();
+    let names = inventory.cluster.control_planes().map(|node| node.name.clone());
+    names
+        .filter(|name| {
+            done.contains(&&Server::ApiServer(name.clone()))
+                && done.contains(&&Server::EtcdClient(name.clone()))
+        })
+        .collect()
+}
+
+/// Servers that name the new CA among those of their clients, and not the old one.
+fn renounced<'a>(
+    inventory: &'a Inventory,
+    pending: &PkiSet,
+) -> impl Iterator<Item = (&'a Server, &'a ServerFacts)> {
     let new = pending.authorities.get(&TrustDomain::Cluster).map(|ca| ca.subject().to_string());
     let old = inventory.current_ca().map(|ca| ca.subject.clone());
-    inventory.servers.iter().any(|(server, facts)| {
-        let names = facts.seen().map(|facts| &facts.client_ca_names);
-        matches!(server, kubecert_core::inventory::Server::ApiServer(_))
-            && names.is_some_and(|names| {
-                new.as_ref().is_some_and(|new| names.contains(new))
-                    && !old.as_ref().is_some_and(|old| names.contains(old))
-            })
+    inventory.servers.iter().filter_map(move |(server, facts)| {
+        let facts = facts.seen()?;
+        let names =
+            |name: &Option<String>| name.as_ref().is_some_and(|name| facts.client_ca_names.contains(name));
+        (names(&new) && !names(&old)).then_some((server, facts))
     })
 }
 

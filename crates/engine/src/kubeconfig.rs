@@ -56,11 +56,30 @@ pub fn replace_credentials(
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
+/// The client certificate and key in a kubeconfig, as they stand there: PEM.
+///
+/// # Errors
+///
+/// Fails if one of the two is not there exactly once, with a value in base64 on the same line.
+pub fn client_credentials(kubeconfig: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], KubeconfigError> {
+    let text = std::str::from_utf8(kubeconfig).map_err(|_| KubeconfigError::NotText)?;
+    let value = |key| -> Result<Zeroizing<Vec<u8>>, KubeconfigError> {
+        let range = only_value(text, key)?;
+        STANDARD.decode(&text[range]).map(Zeroizing::new).map_err(|_| KubeconfigError::Value { key })
+    };
+    Ok([value("client-certificate-data")?, value("client-key-data")?])
+}
+
 fn replace_value(text: &str, key: &'static str, value: &str) -> Result<Zeroizing<String>, KubeconfigError> {
+    let range = only_value(text, key)?;
+    Ok(Zeroizing::new([&text[..range.start], value, &text[range.end..]].concat()))
+}
+
+/// Where the value of a key stands that is there once.
+fn only_value(text: &str, key: &'static str) -> Result<Range<usize>, KubeconfigError> {
     let found: Vec<usize> = text.match_indices(key).map(|(at, _)| at + key.len()).collect();
     let [after] = found.as_slice() else { return Err(KubeconfigError::Entries { key, found: found.len() }) };
-    let range = value_range(text, *after).ok_or(KubeconfigError::Value { key })?;
-    Ok(Zeroizing::new([&text[..range.start], value, &text[range.end..]].concat()))
+    value_range(text, *after).ok_or(KubeconfigError::Value { key })
 }
 
 /// Where the value of a key stands that ends before `after`: behind its quote, if it has one, blanks and a colon. A value
@@ -97,6 +116,8 @@ mod tests {
             let expected =
                 text.replace("QQ==", "cm9vdHM=").replace("Qg==", "bGVhZg==").replace("Qw==", "a2V5");
             assert_eq!(std::str::from_utf8(&edited).unwrap(), expected);
+            let [certificate, key] = client_credentials(&edited).unwrap();
+            assert_eq!((&certificate[..], &key[..]), (&b"leaf"[..], &b"key"[..]));
         }
         assert_eq!(
             replace_credentials(b"users: []", b"", b"", b""),

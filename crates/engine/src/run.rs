@@ -423,7 +423,7 @@ async fn begin(
                 ),
             });
             setup.given = Some(adopted.pending);
-            (adopted.inventory, Some(adopted.run))
+            (adopted.inventory, Some((adopted.run, adopted.point)))
         }
         None if adopt::half_rotated(&inventory) => return Err(RunError::HalfRotated),
         None => (inventory, None),
@@ -443,9 +443,8 @@ async fn begin(
         report.outcome = outcome;
         return Ok(Ended { report, run: None });
     }
-    let adopted = lost.is_some();
-    let run = state.create(match lost {
-        Some(run) => run,
+    let run = state.create(match &lost {
+        Some((run, _)) => run.clone(),
         None => new_run_id(started)?,
     })?;
     let vault = Arc::new(make(&setup, &plan, &inventory).await?);
@@ -463,11 +462,12 @@ async fn begin(
     let issued = What::Issued { certificates: certificates_digest(&vault) };
     let at = setup.ports.clock.now();
     let mut first = vec![Record { at, what: bound }, Record { at, what: issued }];
-    if adopted {
-        first.push(Record { at, what: What::Adopted });
+    if let Some((_, point)) = &lost {
+        let behind = point.behind(&plan);
+        first.extend(std::iter::once(What::Adopted).chain(behind).map(|what| Record { at, what }));
     }
     let journal = Journal::begin(&run.journal(), &first)?;
-    let execution = Execution::start(plan);
+    let execution = Execution::resume(plan, first.iter().map(|record| &record.what))?;
     let (vault, begun) = (Arc::unwrap_or_clone(vault), BTreeMap::new());
     let way = Way { run, vault, execution, journal, started, begun, errand };
     carry_out(setup, way).await
@@ -613,7 +613,8 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
         decisions: setup.decisions.clone(),
         begun: Mutex::new(begun),
     });
-    let began = execution.done() > 0 || errand == Errand::Undo;
+    let fresh = |record: &Record| matches!(record.what, What::Bound { .. } | What::Issued { .. });
+    let began = errand == Errand::Undo || !journal::read(journal.path())?.iter().all(fresh);
     start_credentials(&context, began, &credentials).await?;
     begin_probe(&context, &execution, errand).await;
     setup.tell(Happening::RunStarted {

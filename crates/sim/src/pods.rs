@@ -366,7 +366,7 @@ impl World {
     /// A pod is Ready: its predecessor goes, and the next seat's turn comes.
     pub(crate) fn succeed(&mut self, number: u32) {
         let Some(pod) = self.objects.pods.get(&number) else { return };
-        let seat_number = pod.seat;
+        let (seat_number, generation) = (pod.seat, pod.generation);
         let Some(seat) = self.objects.seats.get_mut(&seat_number).filter(|seat| seat.coming == Some(number))
         else {
             return;
@@ -374,12 +374,16 @@ impl World {
         let old = seat.pod.replace(number);
         seat.coming = None;
         let next = seat.next;
+        let wanted = seat.workload.as_ref().and_then(|workload| self.objects.workloads.get(workload));
+        // A rollout that began while it was coming has passed this seat over.
+        let outdated = wanted.is_some_and(|workload| workload.generation != generation);
         if let Some(old) = old {
             self.objects.pods.remove(&old);
         }
         self.dirt.plane();
-        if let Some(next) = next {
-            self.after(CONTROLLER_DELAY, Event::Replace { seat: next });
+        let turn = if outdated { Some(seat_number) } else { next };
+        if let Some(seat) = turn {
+            self.after(CONTROLLER_DELAY, Event::Replace { seat });
         }
     }
 

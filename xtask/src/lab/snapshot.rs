@@ -86,9 +86,10 @@ fn objects(spec: &Spec, kind: &str) -> Result<String> {
     kubectl(spec, &["get", kind, "--all-namespaces", "-o", "json"]).read()
 }
 
-/// Objects by namespace and name, without what the API server and controllers count and note by themselves.
+/// Objects by namespace and name, without what the API server and controllers count and note by themselves. API servers
+/// make some objects anew when these are gone.
 fn by_name(list: &str) -> Result<BTreeMap<String, Value>> {
-    const COUNTED: [&str; 3] = ["resourceVersion", "generation", "managedFields"];
+    const COUNTED: [&str; 5] = ["resourceVersion", "generation", "managedFields", "uid", "creationTimestamp"];
     const NOTED: [&str; 2] =
         ["deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation"];
     let list: Value = serde_json::from_str(list)?;
