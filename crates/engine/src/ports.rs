@@ -473,6 +473,51 @@ pub trait Availability: Send + Sync {
     async fn clean_up(&self, credentials: &Credentials) -> PortResult<()>;
 }
 
+/// How a machine of the cloud is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachinePower {
+    /// It runs.
+    Running,
+    /// It does not, in the cloud's own word: `deallocated`, `stopped`, `starting`.
+    Not(String),
+    /// The cloud does not say.
+    Unknown,
+}
+
+impl fmt::Display for MachinePower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Not(state) => f.write_str(state),
+            Self::Unknown => f.write_str("in a state that the cloud does not tell"),
+        }
+    }
+}
+
+/// A machine of the cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The node that it is, or would be.
+    pub node: NodeName,
+    /// What the cloud calls it, for people: `virtual machine k8s-master-11223509-0`.
+    pub resource: String,
+    /// How it is.
+    pub power: MachinePower,
+}
+
+/// The machines, as the cloud that runs them knows them.
+#[async_trait]
+pub trait Machines: Send + Sync {
+    /// All machines that could be nodes of the cluster, and perhaps others beside them.
+    async fn list(&self) -> PortResult<Vec<Machine>>;
+
+    /// How one is.
+    async fn power(&self, node: &NodeName) -> PortResult<MachinePower>;
+
+    /// Restarts one, and waits until the cloud has done so. Whether the node serves again is for others to see.
+    async fn restart(&self, node: &NodeName) -> PortResult<()>;
+}
+
 /// The clock. What it promises: it never goes back within one process.
 pub trait Clock: Send + Sync {
     /// Now.

@@ -17,6 +17,7 @@
 //! | what does the operator's directory look like afterwards? | [`write_artifacts`] |
 
 mod artifacts;
+mod custom_cloud;
 mod error;
 mod generate;
 mod keys;
@@ -36,6 +37,7 @@ mod text;
 mod unsupported;
 
 pub use artifacts::{ArtifactError, write_artifacts};
+pub use custom_cloud::CustomCloud;
 pub use error::ApiModelError;
 pub use generate::{
     CrossCertificate, Failure, FreshKeys, GenerateError, GeneratedPki, KeySource, Term,
