@@ -428,6 +428,36 @@ pub trait KubeApi: Send + Sync {
 
     /// APIServices served by an aggregated API server that are not Available, with their messages.
     async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>>;
+
+    /// Scales the Deployment `kube-system/cluster-autoscaler` to zero, and remembers on it in the same request how many
+    /// replicas it had ([`AUTOSCALER_ANNOTATION`]). One that is remembered already keeps what is remembered. An adapter
+    /// whose clusters have none says so.
+    async fn pause_autoscaler(&self) -> PortResult<Autoscaler> {
+        Ok(Autoscaler::Absent)
+    }
+
+    /// Gives it its replicas back, and says how many; `None` where nothing is remembered. One that somebody else has
+    /// scaled meanwhile stays as it is and only forgets.
+    async fn resume_autoscaler(&self) -> PortResult<Option<u32>> {
+        Ok(None)
+    }
+}
+
+/// Where it is remembered how many replicas the cluster-autoscaler had.
+pub const AUTOSCALER_ANNOTATION: &str = "kubecert/replicas-before-rotation";
+
+/// The cluster-autoscaler, after it was asked to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autoscaler {
+    /// There is none.
+    Absent,
+    /// Somebody else has scaled it to zero.
+    Off,
+    /// It rests, and had so many replicas.
+    Paused {
+        /// How many.
+        replicas: u32,
+    },
 }
 
 /// A place that survives kubecert, for what would be lost if it were cut off (the run directory's backup).
@@ -539,4 +569,6 @@ pub struct Ports {
     pub availability: std::sync::Arc<dyn Availability>,
     /// The clock.
     pub clock: std::sync::Arc<dyn Clock>,
+    /// The machines, where the cloud that runs them may be asked.
+    pub machines: Option<std::sync::Arc<dyn Machines>>,
 }
