@@ -4,6 +4,7 @@
 //! part of the plan (see ARCHITECTURE.md): it comes after the plan's end and before the run's, and only its own progress
 //! is remembered. Between two machines stands the same evidence as between two nodes of the plan.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,14 +69,14 @@ pub(crate) fn ask(context: &Context) -> Result<(), RunError> {
 /// Restarts what is left to be restarted; the outcome is that of the run.
 pub(crate) async fn reboot(
     context: &Arc<Context>,
-    left_behind: &dyn Fn(&NodeName) -> bool,
+    left_behind: &BTreeSet<NodeName>,
     cancelled: &tokio::sync::watch::Receiver<bool>,
 ) -> Result<RunOutcome, RunError> {
     if !context.run.path().join(FILE).exists() {
         return Ok(RunOutcome::Finished);
     }
     let mut progress: Progress = context.run.read_json(FILE)?;
-    progress.machines.retain(|machine| !left_behind(&machine.node));
+    progress.machines.retain(|machine| !left_behind.contains(&machine.node));
     let open = progress.machines.iter().filter(|machine| machine.done.is_none());
     let open: Vec<String> = open.map(|machine| machine.node.to_string()).collect();
     let Some(machines) = context.ports.machines.clone() else {

@@ -635,10 +635,10 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
     });
     reboot::ask(&context)?;
     autoscaler::pause(&context).await;
-    let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
+    let mut outcome =
+        driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
     if matches!(outcome, Ok(RunOutcome::Finished)) && errand == Errand::Rotate {
-        let left = |node: &NodeName| execution.left_behind().contains(node);
-        outcome = reboot::reboot(&context, &left, &setup.cancelled).await;
+        outcome = reboot::reboot(&context, execution.left_behind(), &setup.cancelled).await;
     }
     autoscaler::resume(&context).await;
     let mut outcome = outcome?;

@@ -20,14 +20,27 @@ pub struct CustomCloud {
 
 impl CustomCloud {
     pub(super) fn read(node: &Node<'_>) -> Result<Self, ApiModelError> {
-        let environment = node.require("environment")?;
+        Self::of(node.text("portalURL")?, &node.require("environment")?)
+    }
+
+    fn of(portal_url: Option<String>, environment: &Node<'_>) -> Result<Self, ApiModelError> {
         Ok(Self {
-            portal_url: node.text("portalURL")?,
+            portal_url,
             resource_manager: environment.text("resourceManagerEndpoint")?,
             active_directory: environment.text("activeDirectoryEndpoint")?,
             service_management: environment.text("serviceManagementEndpoint")?,
             token_audience: environment.text("tokenAudience")?,
         })
+    }
+
+    /// Reads the file that `AZURE_ENVIRONMENT_FILEPATH` names: the same as `environment`, alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiModelError`] when it is not JSON, or an endpoint is no text.
+    pub fn from_environment(bytes: &[u8]) -> Result<Self, ApiModelError> {
+        let document = serde_json::from_slice(bytes).map_err(|source| ApiModelError::NotJson { source })?;
+        Self::of(None, &Node::root(&document))
     }
 
     /// For whom tokens are issued: both generations of the ancestor take the service management endpoint.

@@ -27,6 +27,7 @@ mod locations;
 mod machines;
 mod model;
 mod names;
+mod parameters;
 mod profile;
 mod reader;
 mod rewrite;
@@ -36,7 +37,7 @@ mod testing;
 mod text;
 mod unsupported;
 
-pub use artifacts::{ArtifactError, write_artifacts};
+pub use artifacts::{ArtifactError, write_artifacts, write_private};
 pub use custom_cloud::CustomCloud;
 pub use error::ApiModelError;
 pub use generate::{
@@ -49,6 +50,7 @@ pub use locations::{Catalogue, Location};
 pub use machines::{AgentPool, Availability, LinuxProfile, Masters, Os, WindowsProfile};
 pub use model::ApiModel;
 pub use names::{ClusterId, PoolNodes, VmName};
+pub use parameters::{PARAMETERS_FILE, Parameters, ParametersError, UpdatedParameters};
 pub use profile::{
     CertificateProfile, CheckedProfile, Entry, InvalidProfile, PresentPair, ProfileProblem, ProfileReadError,
 };
