@@ -222,7 +222,10 @@ fn azure_rotation() -> Result<()> {
     let lab = Lab::up("test", &[])?;
     let wrong = lab.rotate_certs_with_secret(&program, "wrong")?.output()?;
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
-    ensure!(wrong.status.code() == Some(1) && said.contains("AADSTS7000215"), "with a wrong secret it said: {said}");
+    ensure!(
+        wrong.status.code() == Some(1) && said.contains("AADSTS7000215"),
+        "with a wrong secret it said: {said}"
+    );
 
     let plan = lab.rotate_certs(&program, &["--dry-run"])?.read()?;
     ensure!(plan.contains("switch"), "a dry run shows no plan: {plan}");
@@ -247,10 +250,7 @@ fn azure_rotation() -> Result<()> {
 /// The first process of each machine: another one after a restart.
 fn leaders(lab: &Lab) -> Result<Vec<(String, Option<u32>)>> {
     let members = crate::lab::members(lab.name())?;
-    members
-        .into_iter()
-        .map(|(short, name, _)| Ok((name, crate::lab::leader(lab.name(), &short)?)))
-        .collect()
+    members.into_iter().map(|(short, name, _)| Ok((name, crate::lab::leader(lab.name(), &short)?))).collect()
 }
 
 /// Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,

@@ -49,7 +49,11 @@ impl Bench {
             subscription: SUBSCRIPTION.to_owned(),
             tenant: "5d0c5b1e-4444-4c0d-9e7f-1a2b3c4d5e6f".to_owned(),
             resource_group: "lab".to_owned(),
-            clients: vec![Client { id: CLIENT.to_owned(), secret: Some("right".to_owned()), certificate: None }],
+            clients: vec![Client {
+                id: CLIENT.to_owned(),
+                secret: Some("right".to_owned()),
+                certificate: None,
+            }],
             machines: vec![machine("k8s-master-11223509-0"), machine("jumpbox")],
             token_lasts_s: 3600,
             stack: Stack::Hub,
@@ -157,7 +161,14 @@ fn sessions_are_for_clouds_that_know_them() {
     for method in ["cli", "device"] {
         let output = Command::new(env!("CARGO_BIN_EXE_kubecert"))
             .args(["rotate-certs", "-l", "local", "-g", "lab", "-m", &path, "--ssh-host", "h"])
-            .args(["--linux-ssh-private-key", &path, "--azure-env", "AzureStackCloud", "--auth-method", method])
+            .args([
+                "--linux-ssh-private-key",
+                &path,
+                "--azure-env",
+                "AzureStackCloud",
+                "--auth-method",
+                method,
+            ])
             .output()
             .expect("the program starts");
         let said = String::from_utf8(output.stderr).expect("text");

@@ -97,7 +97,9 @@ pub(crate) async fn reboot(
             continue;
         }
         if *cancelled.borrow() {
-            return Ok(stopped("the operator wants to stop; the machines that are left are restarted by the same command"));
+            return Ok(stopped(
+                "the operator wants to stop; the machines that are left are restarted by the same command",
+            ));
         }
         let node = progress.machines[index].node.clone();
         if let Err(missing) = wait_well(context, &progress, None, READY_PATIENCE).await {
@@ -189,7 +191,6 @@ async fn wait_well(
     wanted.push(Predicate::EtcdHealthy);
     wanted.extend(node.map(|node| Predicate::NodeReady { node: node.clone() }));
     let credentials = context.credentials();
-    let scene =
-        predicate::Scene { ports: &context.ports, vault: &context.vault, credentials: &credentials };
+    let scene = predicate::Scene { ports: &context.ports, vault: &context.vault, credentials: &credentials };
     predicate::wait(scene, &wanted, patience, |_| {}).await.map(drop).map_err(|missing| missing.join("; "))
 }

@@ -635,8 +635,7 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
     });
     reboot::ask(&context)?;
     autoscaler::pause(&context).await;
-    let mut outcome =
-        driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
+    let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
     if matches!(outcome, Ok(RunOutcome::Finished)) && errand == Errand::Rotate {
         outcome = reboot::reboot(&context, execution.left_behind(), &setup.cancelled).await;
     }

@@ -56,7 +56,9 @@ impl Azure {
     pub(crate) fn of(model: &Model) -> Self {
         let custom = |key: &str| model.custom_cloud(key);
         let slash = |url: String| format!("{}/", url.trim_end_matches('/'));
-        let own = |key: &str, built_in: &str| custom(&format!("environment/{key}")).unwrap_or_else(|| built_in.to_owned());
+        let own = |key: &str, built_in: &str| {
+            custom(&format!("environment/{key}")).unwrap_or_else(|| built_in.to_owned())
+        };
         let login = own("activeDirectoryEndpoint", "https://login.microsoftonline.com/");
         let bare = login.trim_end_matches('/');
         Self {
@@ -168,8 +170,17 @@ fn directory(lab: &Path) -> PathBuf {
 }
 
 fn build() -> Result<PathBuf> {
-    let words =
-        ["build", "--release", "--locked", "-p", "kubecert-cloud", "--features", "testing", "--bin", "azure-stand-in"];
+    let words = [
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        "kubecert-cloud",
+        "--features",
+        "testing",
+        "--bin",
+        "azure-stand-in",
+    ];
     cmd("cargo", words).current_dir(root()).show()?;
     Ok(target().join("release/azure-stand-in"))
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use kubecert_cloud::apimodel::{ApiModel, CustomCloud};
 use kubecert_cloud::azure::{
-    Azure, AzureConfig, AzureError, ClientCertificate, Cloud, Credential, HttpConfig, IdentitySystem, Proxies,
-    Registration, compare, discovery, subscription,
+    Azure, AzureConfig, AzureError, ClientCertificate, Cloud, Credential, HttpConfig, IdentitySystem,
+    Proxies, Registration, compare, discovery, subscription,
 };
 use kubecert_engine::ports::{Machines as _, PortError};
 use kubecert_pki::parse_pem_certificates;
@@ -107,7 +107,9 @@ pub(crate) async fn check(azure: &Azure, model: &ApiModel, force: bool) -> Resul
 /// A fragment as a sentence.
 fn sentence(fragment: &str) -> String {
     let mut letters = fragment.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).chain(['.']).collect())
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().chain(letters).chain(['.']).collect())
 }
 
 fn azure_error(error: AzureError) -> CliError {
@@ -139,7 +141,11 @@ fn stack(model: &ApiModel) -> Result<CustomCloud, CliError> {
     CustomCloud::from_environment(&bytes).map_err(|error| CliError::because(Kind::Input, about(), error))
 }
 
-fn credential(args: &RotateCertsArgs, method: AuthMethod, subscription: &str) -> Result<Credential, CliError> {
+fn credential(
+    args: &RotateCertsArgs,
+    method: AuthMethod,
+    subscription: &str,
+) -> Result<Credential, CliError> {
     let client = args.client_id.clone().unwrap_or_default();
     Ok(match method {
         AuthMethod::ClientSecret => {
@@ -158,7 +164,11 @@ fn credential(args: &RotateCertsArgs, method: AuthMethod, subscription: &str) ->
             let certificate =
                 ClientCertificate::from_pem(&certificate, secrecy::ExposeSecret::expose_secret(&key))
                     .map_err(|error| {
-                        CliError::because(Kind::Input, "cannot use the service principal's certificate", error)
+                        CliError::because(
+                            Kind::Input,
+                            "cannot use the service principal's certificate",
+                            error,
+                        )
                     })?;
             Credential::Certificate { client, certificate: Arc::new(certificate) }
         }
@@ -174,7 +184,8 @@ fn credential(args: &RotateCertsArgs, method: AuthMethod, subscription: &str) ->
 fn roots(path: &Path) -> Result<Vec<Vec<u8>>, CliError> {
     let about = || format!("--azure-root-certificate: cannot use {}", path.display());
     let pem = fs::read(path).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    let roots = parse_pem_certificates(pem).map_err(|error| CliError::because(Kind::Input, about(), error))?;
+    let roots =
+        parse_pem_certificates(pem).map_err(|error| CliError::because(Kind::Input, about(), error))?;
     Ok(roots.into_iter().map(|root| root.der().to_vec()).collect())
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kubecert_cloud::apimodel::{
-    ApiModel, CertificateProfile, Entry, PARAMETERS_FILE, Parameters, PoolNodes, UpdatedParameters, write_artifacts,
-    write_private,
+    ApiModel, CertificateProfile, Entry, PARAMETERS_FILE, Parameters, PoolNodes, UpdatedParameters,
+    write_artifacts, write_private,
 };
 use kubecert_core::model::{LeafId, TrustDomain};
 use kubecert_engine::issue::chain;
@@ -119,7 +119,10 @@ impl OperatorFiles for AncestorFiles {
         let brought_up = match self.parameters(&present) {
             None => None,
             Some(Err(why)) => {
-                left.push(format!("{} still holds the old PKI, since it cannot be used ({why}).", file.display()));
+                left.push(format!(
+                    "{} still holds the old PKI, since it cannot be used ({why}).",
+                    file.display()
+                ));
                 None
             }
             Some(Ok(updated)) => {
@@ -140,7 +143,10 @@ impl OperatorFiles for AncestorFiles {
         });
         for set in sets {
             let with = match &brought_up {
-                Some(file) => format!("a deployment of azuredeploy.json with {} (which holds the new one), or ", file.display()),
+                Some(file) => format!(
+                    "a deployment of azuredeploy.json with {} (which holds the new one), or ",
+                    file.display()
+                ),
                 None => String::new(),
             };
             left.push(format!(

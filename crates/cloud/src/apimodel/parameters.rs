@@ -49,7 +49,8 @@ impl Parameters {
     /// [`ParametersError`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ParametersError> {
         // Only whether it is JSON: whatever it holds stays where it is.
-        let _valid: serde::de::IgnoredAny = serde_json::from_slice(bytes).map_err(ParametersError::NotJson)?;
+        let _valid: serde::de::IgnoredAny =
+            serde_json::from_slice(bytes).map_err(ParametersError::NotJson)?;
         let text = String::from_utf8_lossy(bytes).into_owned();
         if text::members(&text, &parameters(&text)).is_empty() {
             return Err(ParametersError::NoParameters);
@@ -122,9 +123,11 @@ mod tests {
     use super::*;
 
     fn profile() -> CertificateProfile {
-        CertificateProfile::default()
-            .with(Entry::Ca, "ca\n".to_owned(), "ca key\n".into())
-            .with(Entry::EtcdPeer(0), "peer\n".to_owned(), "peer key\n".into())
+        CertificateProfile::default().with(Entry::Ca, "ca\n".to_owned(), "ca key\n".into()).with(
+            Entry::EtcdPeer(0),
+            "peer\n".to_owned(),
+            "peer key\n".into(),
+        )
     }
 
     const TEXT: &str = r#"{

@@ -50,12 +50,7 @@ impl Arm {
     }
 
     /// Sends a request with a token; a token that is refused as ended is replaced once.
-    pub(crate) async fn send(
-        &self,
-        what: &str,
-        method: &Method,
-        url: &Url,
-    ) -> Result<Answer, AzureError> {
+    pub(crate) async fn send(&self, what: &str, method: &Method, url: &Url) -> Result<Answer, AzureError> {
         if url.origin() != self.base.origin() {
             // Where the next page or an operation's state is, the answer says; a token goes to nobody else all the same.
             let why = format!("it leads to another server, {}", url.host_str().unwrap_or("?"));
@@ -71,7 +66,11 @@ impl Arm {
                     .bearer_auth(token.expose_secret())
                     .header(reqwest::header::ACCEPT_LANGUAGE, &self.language);
                 // Without a body HTTP wants its length all the same (ARM answers 411 otherwise).
-                if *method == Method::POST { request.header(reqwest::header::CONTENT_LENGTH, 0) } else { request }
+                if *method == Method::POST {
+                    request.header(reqwest::header::CONTENT_LENGTH, 0)
+                } else {
+                    request
+                }
             };
             let answer = self.http.send(what, repeat, request).await?;
             if answer.status == 401 && !renewed {
@@ -90,7 +89,11 @@ impl Arm {
     }
 
     /// Gets a list with all its pages.
-    pub(crate) async fn list<T: DeserializeOwned>(&self, what: &str, first: Url) -> Result<Vec<T>, AzureError> {
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        first: Url,
+    ) -> Result<Vec<T>, AzureError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase", bound = "T: DeserializeOwned")]
         struct Page<T> {
@@ -103,8 +106,9 @@ impl Arm {
             let page: Page<T> = self.get(what, &next).await?;
             all.extend(page.value);
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else { return Ok(all) };
-            next = Url::parse(&link)
-                .map_err(|error| AzureError::new(Fault::Unexpected, what, format!("odd next page: {error}")))?;
+            next = Url::parse(&link).map_err(|error| {
+                AzureError::new(Fault::Unexpected, what, format!("odd next page: {error}"))
+            })?;
         }
         Err(AzureError::new(Fault::Unexpected, what, format!("the list has more than {MOST_PAGES} pages")))
     }
@@ -182,17 +186,27 @@ fn remedy(code: &str, status: Option<u16>) -> Option<&'static str> {
             "Check --subscription-id, and that --azure-env is the cloud it is in."
         }
         ("ResourceGroupNotFound", _) => "Check --resource-group and --subscription-id.",
-        ("ResourceNotFound" | "NotFound", _) => "Check --resource-group, and that the machine has its original name.",
+        ("ResourceNotFound" | "NotFound", _) => {
+            "Check --resource-group, and that the machine has its original name."
+        }
         ("NoRegisteredProviderFound" | "InvalidApiVersionParameter" | "InvalidResourceType", _) => {
             "This Azure does not know the version that was asked for: update the Azure Stack Hub."
         }
-        ("MissingSubscriptionRegistration", _) => "Register the resource provider Microsoft.Compute in the subscription.",
+        ("MissingSubscriptionRegistration", _) => {
+            "Register the resource provider Microsoft.Compute in the subscription."
+        }
         ("ScopeLocked", _) => "Take the lock off the resource group for the time of the rotation.",
         (_, Some(401)) => "Check --client-id, --azure-env and the credentials.",
         (_, Some(403)) => "Give the caller rights on the resource group.",
-        (_, Some(409)) => "Something else is being done with the resource: wait for it, and run the command again.",
-        (_, Some(429)) => "Too many calls are made in this subscription: wait some minutes, and run the command again.",
-        (_, Some(500..=599)) => "Azure has trouble of its own: see its status page, and run the command again.",
+        (_, Some(409)) => {
+            "Something else is being done with the resource: wait for it, and run the command again."
+        }
+        (_, Some(429)) => {
+            "Too many calls are made in this subscription: wait some minutes, and run the command again."
+        }
+        (_, Some(500..=599)) => {
+            "Azure has trouble of its own: see its status page, and run the command again."
+        }
         _ => return None,
     })
 }

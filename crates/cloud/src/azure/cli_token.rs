@@ -49,8 +49,9 @@ pub(crate) async fn get(program: &Path, audience: &str, subscription: &str) -> R
         let why = first_line(&String::from_utf8_lossy(&output.stderr));
         return Err(error(Fault::Refused, if why.is_empty() { output.status.to_string() } else { why }));
     }
-    let session: Session = serde_json::from_slice(&said)
-        .map_err(|_| error(Fault::Unexpected, "its output is not what `az account get-access-token` prints".to_owned()))?;
+    let session: Session = serde_json::from_slice(&said).map_err(|_| {
+        error(Fault::Unexpected, "its output is not what `az account get-access-token` prints".to_owned())
+    })?;
     let lasts = session.expires_on.map_or(AT_LEAST, |ends| {
         Duration::from_secs(u64::try_from(ends - Timestamp::now().as_second()).unwrap_or(0))
     });

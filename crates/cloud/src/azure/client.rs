@@ -46,7 +46,10 @@ pub struct Azure {
 
 impl fmt::Debug for Azure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Azure").field("group", &self.group).field("versions", &self.versions).finish_non_exhaustive()
+        f.debug_struct("Azure")
+            .field("group", &self.group)
+            .field("versions", &self.versions)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,13 +77,8 @@ impl Azure {
         let cloud = &config.cloud;
         let issuer = Issuer::new(&cloud.login, config.identity, &tenant, &cloud.audience);
         let tokens = Tokens::new(issuer, config.credential.clone());
-        let arm = Arm::new(
-            http,
-            tokens,
-            &cloud.resource_manager,
-            &config.http.language,
-            &config.subscription,
-        )?;
+        let arm =
+            Arm::new(http, tokens, &cloud.resource_manager, &config.http.language, &config.subscription)?;
         let versions = arm.providers(cloud.kind, registration).await?;
         let group = config.resource_group.clone();
         Ok(Self { arm, group, versions, known: Mutex::default() })
@@ -108,8 +106,7 @@ impl Machines for Azure {
     async fn list(&self) -> PortResult<Vec<Machine>> {
         let found = self.arm.machines(&self.group, &self.versions).await?;
         let mut known = self.known.lock().await;
-        *known =
-            found.iter().map(|found| (found.machine.node.clone(), found.resource.clone())).collect();
+        *known = found.iter().map(|found| (found.machine.node.clone(), found.resource.clone())).collect();
         Ok(found.into_iter().map(|found| found.machine).collect())
     }
 

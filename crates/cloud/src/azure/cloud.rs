@@ -203,8 +203,7 @@ mod tests {
         );
         let nothing = CustomCloud { portal_url: None, ..bare };
         assert!(Cloud::resource_manager_of(&nothing).is_err());
-        let clear =
-            CustomCloud { resource_manager: Some("http://management.local".to_owned()), ..custom };
+        let clear = CustomCloud { resource_manager: Some("http://management.local".to_owned()), ..custom };
         assert!(matches!(Cloud::of_model(&clear), Err(CloudError::NotHttps { .. })));
     }
 }

@@ -85,8 +85,7 @@ pub fn differences(model: &ApiModel, machines: &[Machine]) -> Vec<Difference> {
             }
             Some(PoolNodes::ScaleSet { prefix }) => {
                 let prefix = prefix.to_lowercase();
-                let instances =
-                    machines.iter().filter(|machine| machine.node.as_str().starts_with(&prefix));
+                let instances = machines.iter().filter(|machine| machine.node.as_str().starts_with(&prefix));
                 found.extend(instances.filter_map(not_running));
                 prefixes.push(prefix);
             }

@@ -51,7 +51,9 @@ impl Resource {
         match self {
             Self::Machine(name) => path.extend(["virtualMachines", name]),
             // In this spelling the ancestor asks for instances.
-            Self::Instance { set, id } => path.extend(["virtualMachineScaleSets", set, "virtualmachines", id]),
+            Self::Instance { set, id } => {
+                path.extend(["virtualMachineScaleSets", set, "virtualmachines", id])
+            }
         }
         path
     }
@@ -133,7 +135,8 @@ impl Arm {
     pub(crate) async fn machines(&self, group: &str, versions: &Versions) -> Result<Vec<Found>, AzureError> {
         let what = format!("cannot list the virtual machines of resource group {group}");
         let base = ["resourceGroups", group, "providers", COMPUTE];
-        let url = self.url(&[&base[..], &["virtualMachines"]].concat(), &[("api-version", &versions.machines)]);
+        let url =
+            self.url(&[&base[..], &["virtualMachines"]].concat(), &[("api-version", &versions.machines)]);
         let machines: Vec<Body> = self.list(&what, url).await?;
         let looks = machines.into_iter().map(|body| async move {
             let resource = Resource::Machine(body.name.clone());
@@ -159,15 +162,17 @@ impl Arm {
         Ok(sets.into_iter().map(|set| set.name).collect())
     }
 
-    async fn instances(
-        &self,
-        group: &str,
-        versions: &Versions,
-        set: &str,
-    ) -> Result<Vec<Found>, AzureError> {
+    async fn instances(&self, group: &str, versions: &Versions, set: &str) -> Result<Vec<Found>, AzureError> {
         let what = format!("cannot list the instances of scale set {set}");
-        let path =
-            ["resourceGroups", group, "providers", COMPUTE, "virtualMachineScaleSets", set, "virtualMachines"];
+        let path = [
+            "resourceGroups",
+            group,
+            "providers",
+            COMPUTE,
+            "virtualMachineScaleSets",
+            set,
+            "virtualMachines",
+        ];
         let bodies: Vec<Body> =
             self.list(&what, self.url(&path, &[("api-version", &versions.sets), EXPANDED])).await?;
         let instance = |body: Body| {
@@ -216,7 +221,8 @@ mod tests {
     fn power_is_the_first_status_of_its_kind() {
         let body = |codes: &[&str]| -> Body {
             let statuses: Vec<_> = codes.iter().map(|code| serde_json::json!({"code": code})).collect();
-            let view = serde_json::json!({"name": "M", "properties": {"instanceView": {"statuses": statuses}}});
+            let view =
+                serde_json::json!({"name": "M", "properties": {"instanceView": {"statuses": statuses}}});
             serde_json::from_value(view).unwrap()
         };
         let provisioned = "ProvisioningState/succeeded";
@@ -225,6 +231,10 @@ mod tests {
         assert_eq!(body(&["PowerState/deallocated", "PowerState/running"]).power(), off);
         assert_eq!(body(&[provisioned]).power(), MachinePower::Unknown);
         let bare: Body = serde_json::from_value(serde_json::json!({"name": "M"})).unwrap();
-        assert_eq!((bare.power(), bare.node().as_str()), (MachinePower::Unknown, "m"), "no instance view at all");
+        assert_eq!(
+            (bare.power(), bare.node().as_str()),
+            (MachinePower::Unknown, "m"),
+            "no instance view at all"
+        );
     }
 }

@@ -60,8 +60,7 @@ impl Credential {
 
     /// Whether tokens can be had from AD FS in this way: only secrets and certificates are known there.
     pub fn works_with(&self, identity: IdentitySystem) -> bool {
-        identity == IdentitySystem::EntraId
-            || matches!(self, Self::Secret { .. } | Self::Certificate { .. })
+        identity == IdentitySystem::EntraId || matches!(self, Self::Secret { .. } | Self::Certificate { .. })
     }
 }
 
@@ -86,13 +85,17 @@ impl fmt::Debug for Credential {
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// No certificate in the text.
-    #[error("the certificate is of no use: {why}; a PEM file is expected that begins with the client's own certificate")]
+    #[error(
+        "the certificate is of no use: {why}; a PEM file is expected that begins with the client's own certificate"
+    )]
     Certificate {
         /// Why.
         why: String,
     },
     /// No private key, or one that cannot be used.
-    #[error("the private key is of no use: {why}; an RSA key in PEM is expected, PKCS#1 or PKCS#8, without a passphrase")]
+    #[error(
+        "the private key is of no use: {why}; an RSA key in PEM is expected, PKCS#1 or PKCS#8, without a passphrase"
+    )]
     Key {
         /// Why.
         why: String,
@@ -123,8 +126,7 @@ impl ClientCertificate {
             .first()
             .ok_or_else(|| CredentialError::Certificate { why: "there is none in it".to_owned() })?;
         let key = PrivateKey::from_pem(key).map_err(|error| unusable_key(error.to_string()))?;
-        if !matches!(key.algorithm(), KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096)
-        {
+        if !matches!(key.algorithm(), KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096) {
             // Assertions of Entra ID's documentation are RS256 or PS256; AD FS takes RS256.
             return Err(unusable_key(format!("it is {}", key.algorithm())));
         }

@@ -75,7 +75,10 @@ struct Code {
 
 impl Code {
     fn message(&self) -> String {
-        format!("To sign in, open {} in a browser and type the code {}.", self.verification_url, self.user_code)
+        format!(
+            "To sign in, open {} in a browser and type the code {}.",
+            self.verification_url, self.user_code
+        )
     }
 }
 

@@ -32,9 +32,8 @@ impl Arm {
     async fn follow(&self, what: &str, begun: &Answer) -> Result<(), AzureError> {
         let link = |name: &str| {
             begun.header(name).map(|link| {
-                Url::parse(link).map_err(|error| {
-                    AzureError::new(Fault::Unexpected, what, format!("odd {name}: {error}"))
-                })
+                Url::parse(link)
+                    .map_err(|error| AzureError::new(Fault::Unexpected, what, format!("odd {name}: {error}")))
             })
         };
         let (state, by_body) = match (link("azure-asyncoperation"), link("location")) {

@@ -5,9 +5,7 @@
 /// The cloud that the Azure CLI is set to, by the text of `~/.azure/config`: key `name` of section `[cloud]`;
 /// `AzureCloud` where there is none.
 pub fn cloud_name(config: Option<&str>) -> String {
-    config
-        .and_then(|config| value(config, "cloud", "name"))
-        .unwrap_or_else(|| "AzureCloud".to_owned())
+    config.and_then(|config| value(config, "cloud", "name")).unwrap_or_else(|| "AzureCloud".to_owned())
 }
 
 /// The subscription of that cloud, by the text of `~/.azure/clouds.config`: key `subscription` of the section of the

@@ -35,7 +35,8 @@ pub(crate) async fn discover(http: &Http, cloud: &Cloud, subscription: &str) -> 
 
 /// The last part of the path of `authorization_uri`.
 fn tenant(header: &str) -> Option<String> {
-    let (_, rest) = header.split_once("authorization_uri=").or_else(|| header.split_once("authorization="))?;
+    let (_, rest) =
+        header.split_once("authorization_uri=").or_else(|| header.split_once("authorization="))?;
     let rest = rest.trim_start();
     let uri = match rest.strip_prefix('"') {
         Some(quoted) => quoted.split('"').next()?,
@@ -54,10 +55,13 @@ mod tests {
 
     #[test]
     fn the_tenant_is_the_end_of_the_authorization_uri() {
-        let header = r#"Bearer authorization_uri="https://login.windows.net/3f2c8d5e", error="invalid_token""#;
+        let header =
+            r#"Bearer authorization_uri="https://login.windows.net/3f2c8d5e", error="invalid_token""#;
         assert_eq!(tenant(header).as_deref(), Some("3f2c8d5e"));
         assert_eq!(tenant("Bearer authorization=https://l/t/, x=y").as_deref(), Some("t"));
-        for odd in ["", "Bearer", r#"Bearer authorization_uri="https://l/""#, r#"authorization_uri="https://l/a?b""#] {
+        for odd in
+            ["", "Bearer", r#"Bearer authorization_uri="https://l/""#, r#"authorization_uri="https://l/a?b""#]
+        {
             assert_eq!(tenant(odd), None, "{odd}");
         }
     }

@@ -147,10 +147,7 @@ impl Tokens {
         match &self.credential {
             Credential::Secret { client, secret } => {
                 let fields = || {
-                    vec![
-                        ("client_id", client.clone()),
-                        ("client_secret", secret.expose_secret().to_owned()),
-                    ]
+                    vec![("client_id", client.clone()), ("client_secret", secret.expose_secret().to_owned())]
                 };
                 self.by_client(http, &what, fields).await
             }

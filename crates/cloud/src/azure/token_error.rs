@@ -22,9 +22,13 @@ pub(crate) fn kind(answer: &Answer) -> Option<String> {
 /// The refusal of a token as an error.
 pub(crate) fn refusal(what: &str, answer: &Answer) -> AzureError {
     let Ok(body) = serde_json::from_slice::<Body>(&answer.body) else {
-        return AzureError::new(Fault::Unexpected, what, format!("the answer is {}, without a reason", answer.status))
-            .status(answer.status)
-            .remedy("Check that activeDirectoryEndpoint in the api model, or --azure-env, is right.");
+        return AzureError::new(
+            Fault::Unexpected,
+            what,
+            format!("the answer is {}, without a reason", answer.status),
+        )
+        .status(answer.status)
+        .remedy("Check that activeDirectoryEndpoint in the api model, or --azure-env, is right.");
     };
     let number = number(&body.error_description);
     let code = number.clone().unwrap_or_else(|| body.error.clone());
@@ -50,10 +54,10 @@ fn number(description: &str) -> Option<String> {
 /// RFC 6749's words where there is none.
 fn remedy(number: Option<&str>, error: &str) -> Option<&'static str> {
     Some(match (number, error) {
-        (Some("AADSTS7000215"), _) => {
-            "The client secret is wrong: give the secret's value, not its id."
+        (Some("AADSTS7000215"), _) => "The client secret is wrong: give the secret's value, not its id.",
+        (Some("AADSTS7000222"), _) => {
+            "The client secret has ended: make a new one for the service principal."
         }
-        (Some("AADSTS7000222"), _) => "The client secret has ended: make a new one for the service principal.",
         (Some("AADSTS700016"), _) => {
             "The tenant does not know this client: check --client-id, and that --subscription-id is of the same tenant."
         }
@@ -90,7 +94,9 @@ mod tests {
         };
         let error = refusal(
             "cannot get a token",
-            &answer(r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1"}"#),
+            &answer(
+                r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.\r\nTrace ID: 1"}"#,
+            ),
         );
         assert_eq!(
             error.to_string(),

@@ -61,8 +61,8 @@ pub(super) fn check_assertion(
     certificate: &Certificate,
     audience: &str,
 ) -> Result<(), &'static str> {
-    let (header, claims) =
-        open(assertion, certificate.public_key().spki_der()).ok_or("its signature is not the certificate's")?;
+    let (header, claims) = open(assertion, certificate.public_key().spki_der())
+        .ok_or("its signature is not the certificate's")?;
     let thumbprint = URL_SAFE_NO_PAD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, certificate.der()));
     let now = Timestamp::now().as_second();
     let at = |claim: &str| claims[claim].as_i64();

@@ -27,21 +27,28 @@ pub(super) fn answer(state: &State, tenant: &str, end: &str, body: &[u8]) -> Rep
     let field = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let resource = field("resource");
     if ![config.audience.as_str(), GRAPH].contains(&resource) {
-        let text = format!("AADSTS500011: The resource principal named {resource} was not found in the tenant.");
+        let text =
+            format!("AADSTS500011: The resource principal named {resource} was not found in the tenant.");
         return no_token(400, "invalid_resource", &text);
     }
     match (end, field("grant_type")) {
         ("devicecode", _) if !adfs => device_code(state),
         ("token", "device_code") if !adfs => by_device(state, &form),
-        ("token", "refresh_token") if field("refresh_token") == RENEWAL => token(state, resource, "person", true),
-        ("token", "refresh_token") => no_token(400, "invalid_grant", "AADSTS700082: The refresh token has expired."),
+        ("token", "refresh_token") if field("refresh_token") == RENEWAL => {
+            token(state, resource, "person", true)
+        }
+        ("token", "refresh_token") => {
+            no_token(400, "invalid_grant", "AADSTS700082: The refresh token has expired.")
+        }
         ("token", "client_credentials") => match by_client(state, tenant, &form) {
             Ok(client) => token(state, resource, &client, false),
             Err(refusal) => *refusal,
         },
-        ("token", other) => {
-            no_token(400, "unsupported_grant_type", &format!("AADSTS70003: The grant '{other}' is not supported."))
-        }
+        ("token", other) => no_token(
+            400,
+            "unsupported_grant_type",
+            &format!("AADSTS70003: The grant '{other}' is not supported."),
+        ),
         _ => no_token(404, "not_found", "There is nothing here."),
     }
 }
@@ -70,7 +77,8 @@ fn by_client(state: &State, tenant: &str, form: &Form) -> Result<String, Box<Rep
     let id = field("client_id");
     let refuse = |status, error: &str, text: &str| Err(Box::new(no_token(status, error, text)));
     let Some(client) = state.config.clients.iter().find(|client| client.id == id) else {
-        let text = format!("AADSTS700016: Application with identifier '{id}' was not found in the directory.");
+        let text =
+            format!("AADSTS700016: Application with identifier '{id}' was not found in the directory.");
         return refuse(400, "unauthorized_client", &text);
     };
     if let Some(assertion) = form.get("client_assertion") {

@@ -119,14 +119,19 @@ fn page(state: &State, asked: &Asked, all: Vec<Value>) -> Reply {
             .collect();
         let base = state.resource_manager();
         let base = base.trim_end_matches('/');
-        body["nextLink"] = format!("{base}{}?{}&$skiptoken={}", asked.path, query.join("&"), from + size).into();
+        body["nextLink"] =
+            format!("{base}{}?{}&$skiptoken={}", asked.path, query.join("&"), from + size).into();
     }
     json(200, &body)
 }
 
 fn restart(state: &Arc<State>, machine: &StandInMachine) -> Reply {
     if state.power(&machine.node) != "running" {
-        return refusal(409, "OperationNotAllowed", "The machine is not running, or is being restarted already.");
+        return refusal(
+            409,
+            "OperationNotAllowed",
+            "The machine is not running, or is being restarted already.",
+        );
     }
     let id = {
         let mut operations = state.operations.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,7 +155,9 @@ fn restart(state: &Arc<State>, machine: &StandInMachine) -> Reply {
     let link = |kind: &str| {
         let base = state.resource_manager();
         let subscription = &state.config.subscription;
-        format!("{base}subscriptions/{subscription}/providers/Microsoft.Compute/locations/local/{kind}/{id}?api-version=2017-03-30")
+        format!(
+            "{base}subscriptions/{subscription}/providers/Microsoft.Compute/locations/local/{kind}/{id}?api-version=2017-03-30"
+        )
     };
     let (state_link, location) = (link("operations"), link("results"));
     let mut headers = vec![("retry-after", "0"), ("location", location.as_str())];

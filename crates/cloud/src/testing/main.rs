@@ -49,7 +49,8 @@ fn restarting_with(words: Vec<String>) -> Hook {
             let (program, arguments) = words.split_first().ok_or("no command restarts nodes")?;
             let mut command = tokio::process::Command::new(program);
             command.args(arguments).arg(&node).stdin(std::process::Stdio::null());
-            let output = command.output().await.map_err(|error| format!("{program} does not run: {error}"))?;
+            let output =
+                command.output().await.map_err(|error| format!("{program} does not run: {error}"))?;
             match output.status.success() {
                 true => Ok(()),
                 false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),

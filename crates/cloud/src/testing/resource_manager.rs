@@ -39,7 +39,11 @@ pub(super) fn answer(state: &std::sync::Arc<State>, asked: &Asked) -> Reply {
         }
         (&Method::GET, ["providers"]) if is(PROVIDERS) => providers(state),
         (&Method::POST, ["providers", name, "register"]) if is(PROVIDERS) => {
-            state.registered.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert((*name).to_owned());
+            state
+                .registered
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .insert((*name).to_owned());
             json(200, &json!({"namespace": name, "registrationState": "Registering"}))
         }
         (&Method::GET, ["providers", "Microsoft.Compute", "locations", _, "operations", id]) => {
@@ -59,7 +63,11 @@ pub(super) fn answer(state: &std::sync::Arc<State>, asked: &Asked) -> Reply {
             }
             machines::answer(state, asked, rest)
         }
-        _ => refusal(400, "InvalidApiVersionParameter", &format!("The api-version '{version}' is invalid here.")),
+        _ => refusal(
+            400,
+            "InvalidApiVersionParameter",
+            &format!("The api-version '{version}' is invalid here."),
+        ),
     }
 }
 
@@ -96,7 +104,9 @@ fn authorize(state: &State, asked: &Asked) -> Result<(), Box<Reply>> {
     let (code, message) = match state.signer.check(token, &state.config.audience) {
         Ok(()) => return Ok(()),
         Err(Bad::Expired) => ("ExpiredAuthenticationToken", "The access token has expired."),
-        Err(Bad::Audience) => ("InvalidAuthenticationTokenAudience", "The access token is for another audience."),
+        Err(Bad::Audience) => {
+            ("InvalidAuthenticationTokenAudience", "The access token is for another audience.")
+        }
         Err(Bad::Invalid) => ("InvalidAuthenticationToken", "The access token is invalid."),
     };
     Err(Box::new(refusal(401, code, message)))

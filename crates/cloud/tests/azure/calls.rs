@@ -3,9 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kubecert_cloud::apimodel::CustomCloud;
-use kubecert_cloud::azure::{
-    Azure, Cloud, HttpConfig, IdentitySystem, Proxies, Registration, discovery,
-};
+use kubecert_cloud::azure::{Azure, Cloud, HttpConfig, IdentitySystem, Proxies, Registration, discovery};
 use kubecert_cloud::testing::{Stack, StandIn, StandInConfig, Trouble, TroubleKind};
 use kubecert_core::model::NodeName;
 use kubecert_engine::ports::{Fault, Machines as _};
@@ -217,7 +215,10 @@ async fn proxies_are_used_except_for_the_named_hosts() {
     connect(&own).await.unwrap();
     assert!(used() > 0);
     assert!(!format!("{own:?}").contains("hunter2"));
-    own.http = HttpConfig { proxies: Proxies { https: Some("::odd::hunter2".to_owned()), except: None }, ..own.http };
+    own.http = HttpConfig {
+        proxies: Proxies { https: Some("::odd::hunter2".to_owned()), except: None },
+        ..own.http
+    };
     let error = connect(&own).await.unwrap_err();
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }

@@ -35,7 +35,8 @@ async fn all_machines_are_listed_over_all_pages_as_documented() {
         ]
     );
     // The ancestor's own call, in the shape of the record.
-    let looks = stand_in.calls().into_iter().filter(|call| call.line.ends_with("/virtualMachines/k8s-master-1-0"));
+    let looks =
+        stand_in.calls().into_iter().filter(|call| call.line.ends_with("/virtualMachines/k8s-master-1-0"));
     for look in looks {
         assert_eq!(look.query.get("$expand").map(String::as_str), Some("instanceView"));
     }
@@ -72,7 +73,8 @@ async fn a_restart_is_followed_to_its_end_however_the_end_is_told_as_documented(
 #[tokio::test]
 async fn a_restart_that_fails_in_azure_says_why() {
     for operations in [Operations::ByState, Operations::ByLocation] {
-        let hook: Hook = Arc::new(|_| Box::pin(async { Err("The machine did not start in time.".to_owned()) }));
+        let hook: Hook =
+            Arc::new(|_| Box::pin(async { Err("The machine did not start in time.".to_owned()) }));
         let stand_in = StandIn::start(StandInConfig { operations, ..config() }, hook).await.unwrap();
         let azure = connect(&client(&stand_in, IdentitySystem::EntraId, secret())).await.unwrap();
         let error = azure.restart(&NodeName::from("k8s-master-1-0")).await.unwrap_err();
@@ -89,8 +91,7 @@ async fn an_operation_without_an_end_is_given_up() {
     let stand_in = StandIn::start(config(), hook).await.unwrap();
     let mut own = client(&stand_in, IdentitySystem::EntraId, secret());
     own.http.pace.operation_patience = Duration::from_millis(200);
-    let error =
-        connect(&own).await.unwrap().restart(&NodeName::from("k8s-master-1-0")).await.unwrap_err();
+    let error = connect(&own).await.unwrap().restart(&NodeName::from("k8s-master-1-0")).await.unwrap_err();
     assert!(error.cause.contains("has not ended"), "{error}");
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kubecert_cloud::azure::{
-    Azure, AzureConfig, AzureError, Cloud, CloudKind, Credential, HttpConfig, IdentitySystem, Pace, Registration,
+    Azure, AzureConfig, AzureError, Cloud, CloudKind, Credential, HttpConfig, IdentitySystem, Pace,
+    Registration,
 };
 use kubecert_cloud::testing::{Client, Hook, Operations, Stack, StandIn, StandInConfig, StandInMachine};
 use kubecert_pki::{KeyEncoding, PrivateKey};
@@ -37,10 +38,8 @@ pub(crate) fn principals() -> &'static [Principal; 2] {
 }
 
 pub(crate) fn config() -> StandInConfig {
-    let machine = |node: &str, set: Option<&str>| StandInMachine {
-        node: node.to_owned(),
-        set: set.map(str::to_owned),
-    };
+    let machine =
+        |node: &str, set: Option<&str>| StandInMachine { node: node.to_owned(), set: set.map(str::to_owned) };
     StandInConfig {
         listen: ([127, 0, 0, 1], 0).into(),
         names: vec!["127.0.0.1".to_owned()],

@@ -115,17 +115,16 @@ async fn an_azure_cli_that_fails_or_is_missing_says_so() {
     let odd = az(directory.path(), "echo hello");
     let error = connect(&client(&stand_in, IdentitySystem::EntraId, odd)).await.unwrap_err();
     assert!(!error.to_string().contains("hello"), "it might be a token: {error}");
-    let missing = Credential::Cli {
-        program: directory.path().join("none"),
-        subscription: SUBSCRIPTION.to_owned(),
-    };
+    let missing =
+        Credential::Cli { program: directory.path().join("none"), subscription: SUBSCRIPTION.to_owned() };
     let error = connect(&client(&stand_in, IdentitySystem::EntraId, missing)).await.unwrap_err();
     assert!(error.remedy.unwrap().contains("--auth-method"), "{}", error.cause);
 }
 
 #[tokio::test]
 async fn a_person_signs_in_by_device_code_as_documented() {
-    let stand_in = start(kubecert_cloud::testing::StandInConfig { device_polls: 2, token_lasts_s: 2, ..config() }).await;
+    let stand_in =
+        start(kubecert_cloud::testing::StandInConfig { device_polls: 2, token_lasts_s: 2, ..config() }).await;
     let shown = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&shown);
     let show = move |text: &str| sink.lock().unwrap().push(text.to_owned());

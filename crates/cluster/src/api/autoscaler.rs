@@ -76,7 +76,9 @@ fn deployments() -> Collection {
 }
 
 pub(super) async fn pause(client: &Client) -> Result<Autoscaler> {
-    let Some(found) = deployments().get::<Deployment>(client, NAME).await? else { return Ok(Autoscaler::Absent) };
+    let Some(found) = deployments().get::<Deployment>(client, NAME).await? else {
+        return Ok(Autoscaler::Absent);
+    };
     let (outcome, patch) = found.pausing();
     if let Some(patch) = patch {
         deployments().merge(client, NAME, &patch).await?;

@@ -11,7 +11,8 @@ use kubecert_core::inventory::{
 use kubecert_core::model::NodeName;
 use kubecert_core::plan::ApiObject;
 use kubecert_engine::ports::{
-    Autoscaler, Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError, PortResult, Rollout,
+    Autoscaler, Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError,
+    PortResult, Rollout,
 };
 use zeroize::Zeroizing;
 

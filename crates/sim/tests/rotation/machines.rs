@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use kubecert_core::event::RunOutcome;
 use kubecert_core::model::NodeName;
 use kubecert_engine::ports::{Fault, Machine, MachinePower, Machines, PortError, PortResult};
-use kubecert_engine::run::{Ended, RunError, rotate, resume};
+use kubecert_engine::run::{Ended, RunError, resume, rotate};
 use kubecert_sim::{SimCluster, SimConfig, Trouble};
 
 use crate::support::{Bench, assert_finished, assert_rotated, replace_ca};
