@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cmd::{CommandExt as _, cmd};
+use crate::lab::azure;
 use crate::rules::root;
 
 /// A cluster of the lab, as other programs are told about it.
@@ -56,32 +57,46 @@ impl Lab {
 
     /// The ancestor's documented command line, word for word with the lab's values.
     pub(crate) fn rotate_certs(&self, program: &Path, more: &[&str]) -> Result<Command> {
-        self.rotate_certs_at(program, "local", more)
+        self.rotate_certs_at(program, self.get("KUBECERT_LAB_LOCATION")?, more)
     }
 
     /// The same at another location.
     pub(crate) fn rotate_certs_at(&self, program: &Path, location: &str, more: &[&str]) -> Result<Command> {
-        self.ancestor(program, location, self.get("KUBECERT_LAB_SSH_KEY")?, more)
+        self.ancestor(program, location, self.get("KUBECERT_LAB_SSH_KEY")?, azure::SECRET, more)
     }
 
     /// The same with another private key.
     pub(crate) fn rotate_certs_with_key(&self, program: &Path, key: &str) -> Result<Command> {
-        self.ancestor(program, "local", key, &[])
+        self.ancestor(program, self.get("KUBECERT_LAB_LOCATION")?, key, azure::SECRET, &[])
     }
 
-    fn ancestor(&self, program: &Path, location: &str, key: &str, more: &[&str]) -> Result<Command> {
+    /// The same with another client secret.
+    pub(crate) fn rotate_certs_with_secret(&self, program: &Path, secret: &str) -> Result<Command> {
+        let (location, key) = (self.get("KUBECERT_LAB_LOCATION")?, self.get("KUBECERT_LAB_SSH_KEY")?);
+        self.ancestor(program, location, key, secret, &[])
+    }
+
+    fn ancestor(
+        &self,
+        program: &Path,
+        location: &str,
+        key: &str,
+        secret: &str,
+        more: &[&str],
+    ) -> Result<Command> {
         let (model, host) = (self.get("KUBECERT_LAB_API_MODEL")?, self.get("KUBECERT_LAB_SSH_HOST")?);
         let flags = [
             ("--location", location),
             ("--api-model", model),
             ("--ssh-host", host),
             ("--linux-ssh-private-key", key),
-            ("--resource-group", "lab"),
-            ("--azure-env", "AzureStackCloud"),
-            ("--subscription-id", "11111111-2222-3333-4444-555555555555"),
+            ("--resource-group", azure::RESOURCE_GROUP),
+            ("--azure-env", self.get("KUBECERT_LAB_AZURE_ENV")?),
+            ("--identity-system", self.get("KUBECERT_LAB_IDENTITY_SYSTEM")?),
+            ("--subscription-id", azure::SUBSCRIPTION),
             ("--auth-method", "client_secret"),
-            ("--client-id", "11111111-2222-3333-4444-666666666666"),
-            ("--client-secret", "lab-secret"),
+            ("--client-id", azure::CLIENT),
+            ("--client-secret", secret),
         ];
         let mut args = vec!["rotate-certs"];
         args.extend(flags.iter().flat_map(|(flag, value)| [*flag, *value]));

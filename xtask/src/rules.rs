@@ -27,6 +27,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("kube::", &["crates/cluster"]),
     ("k8s_openapi::", &["crates/cluster"]),
     ("tonic::", &["crates/cluster"]),
+    ("reqwest::", &["crates/cloud"]),
 ];
 /// Only the command line reads the environment, the home directory and the terminal.
 const SURROUNDINGS: &[&str] =

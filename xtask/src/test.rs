@@ -48,6 +48,7 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
         suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
         suite.run("rotations of a real cluster for other reasons, and of one trust domain", reasons::run);
+        suite.run("a rotation with restarts through Azure", azure_rotation);
     }
     suite.close()
 }
@@ -212,6 +213,44 @@ fn other_rotations() -> Result<()> {
     ensure!(strategy == Some("bundled"), "without the CA's key its strategy was {strategy:?}");
     tolerated(&report)?;
     lab.down()
+}
+
+/// Azure is asked beforehand; a dry run changes nothing; with `--reboot` every machine is restarted, and the cluster is as
+/// after any rotation.
+fn azure_rotation() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let lab = Lab::up("test", &[])?;
+    let wrong = lab.rotate_certs_with_secret(&program, "wrong")?.output()?;
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    ensure!(
+        wrong.status.code() == Some(1) && said.contains("AADSTS7000215"),
+        "with a wrong secret it said: {said}"
+    );
+
+    let plan = lab.rotate_certs(&program, &["--dry-run"])?.read()?;
+    ensure!(plan.contains("switch"), "a dry run shows no plan: {plan}");
+    ensure!(lab.report().is_err(), "a dry run has left a report");
+    ensure!(!lab.directory()?.join("_rotate_certs_output").exists(), "a dry run has written files");
+
+    let before = leaders(&lab)?;
+    lab.rotate_certs(&program, &["--reboot"])?.show()?;
+    for ((node, old), (_, new)) in before.iter().zip(leaders(&lab)?) {
+        ensure!(*old != new, "the machine of {node} was not restarted");
+    }
+    let report = lab.report()?;
+    let notices = report.pointer("/notices").and_then(serde_json::Value::as_array);
+    let told = notices.into_iter().flatten().filter_map(serde_json::Value::as_str);
+    let told = told.filter(|notice| notice.contains("was restarted through Azure")).count();
+    ensure!(told == before.len(), "the report tells of {told} restarts, there are {} machines", before.len());
+    lab.judge()?;
+    lab.verb(&program, "verify", &[])?.show().context("verify is not content")?;
+    lab.down()
+}
+
+/// The first process of each machine: another one after a restart.
+fn leaders(lab: &Lab) -> Result<Vec<(String, Option<u32>)>> {
+    let members = crate::lab::members(lab.name())?;
+    members.into_iter().map(|(short, name, _)| Ok((name, crate::lab::leader(lab.name(), &short)?))).collect()
 }
 
 /// Exact figures are for `cargo xtask bench`; here a machine that is busy with other things may let a request time out,

@@ -53,7 +53,7 @@ fn run(parsed: &Parsed) -> Exit {
 
 /// Lets kubecert's own crates tell what they do; libraries stay silent, since nobody has read what they would say of keys.
 fn log_in_detail() {
-    let own = "kubecert=debug,kubecert_engine=debug,kubecert_remote=debug,kubecert_cluster=debug";
+    let own = "kubecert=debug,kubecert_engine=debug,kubecert_remote=debug,kubecert_cluster=debug,kubecert_cloud=debug";
     tracing_subscriber::fmt().with_env_filter(own).with_writer(io::stderr).init();
 }
 

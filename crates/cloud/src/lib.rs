@@ -2,8 +2,11 @@
 //!
 //! [`apimodel`] reads the description that AKS engine (and its successor for Azure Stack Hub) leaves on the
 //! operator's machine, derives every name and address of the cluster from it, and writes the new certificates back
-//! into it.
+//! into it. [`azure`] asks Azure for the machines, and restarts them where that is wanted.
 //!
 //! This crate is an adapter: nothing here reads the environment, the home directory or the terminal.
 
 pub mod apimodel;
+pub mod azure;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -22,10 +22,13 @@ pub mod vault;
 pub mod verify;
 
 mod adopt;
+mod autoscaler;
 mod availability;
 mod driver;
 mod private;
 mod proof;
+mod reboot;
 mod reporting;
 mod resumable;
+mod samples;
 mod steps;

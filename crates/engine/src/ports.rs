@@ -428,6 +428,36 @@ pub trait KubeApi: Send + Sync {
 
     /// APIServices served by an aggregated API server that are not Available, with their messages.
     async fn unavailable_aggregated_apis(&self) -> PortResult<Vec<(String, String)>>;
+
+    /// Scales the Deployment `kube-system/cluster-autoscaler` to zero, and remembers on it in the same request how many
+    /// replicas it had ([`AUTOSCALER_ANNOTATION`]). One that is remembered already keeps what is remembered. An adapter
+    /// whose clusters have none says so.
+    async fn pause_autoscaler(&self) -> PortResult<Autoscaler> {
+        Ok(Autoscaler::Absent)
+    }
+
+    /// Gives it its replicas back, and says how many; `None` where nothing is remembered. One that somebody else has
+    /// scaled meanwhile stays as it is and only forgets.
+    async fn resume_autoscaler(&self) -> PortResult<Option<u32>> {
+        Ok(None)
+    }
+}
+
+/// Where it is remembered how many replicas the cluster-autoscaler had.
+pub const AUTOSCALER_ANNOTATION: &str = "kubecert/replicas-before-rotation";
+
+/// The cluster-autoscaler, after it was asked to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autoscaler {
+    /// There is none.
+    Absent,
+    /// Somebody else has scaled it to zero.
+    Off,
+    /// It rests, and had so many replicas.
+    Paused {
+        /// How many.
+        replicas: u32,
+    },
 }
 
 /// A place that survives kubecert, for what would be lost if it were cut off (the run directory's backup).
@@ -473,6 +503,51 @@ pub trait Availability: Send + Sync {
     async fn clean_up(&self, credentials: &Credentials) -> PortResult<()>;
 }
 
+/// How a machine of the cloud is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MachinePower {
+    /// It runs.
+    Running,
+    /// It does not, in the cloud's own word: `deallocated`, `stopped`, `starting`.
+    Not(String),
+    /// The cloud does not say.
+    Unknown,
+}
+
+impl fmt::Display for MachinePower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("running"),
+            Self::Not(state) => f.write_str(state),
+            Self::Unknown => f.write_str("in a state that the cloud does not tell"),
+        }
+    }
+}
+
+/// A machine of the cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The node that it is, or would be.
+    pub node: NodeName,
+    /// What the cloud calls it, for people: `virtual machine k8s-master-11223509-0`.
+    pub resource: String,
+    /// How it is.
+    pub power: MachinePower,
+}
+
+/// The machines, as the cloud that runs them knows them.
+#[async_trait]
+pub trait Machines: Send + Sync {
+    /// All machines that could be nodes of the cluster, and perhaps others beside them.
+    async fn list(&self) -> PortResult<Vec<Machine>>;
+
+    /// How one is.
+    async fn power(&self, node: &NodeName) -> PortResult<MachinePower>;
+
+    /// Restarts one, and waits until the cloud has done so. Whether the node serves again is for others to see.
+    async fn restart(&self, node: &NodeName) -> PortResult<()>;
+}
+
 /// The clock. What it promises: it never goes back within one process.
 pub trait Clock: Send + Sync {
     /// Now.
@@ -494,4 +569,6 @@ pub struct Ports {
     pub availability: std::sync::Arc<dyn Availability>,
     /// The clock.
     pub clock: std::sync::Arc<dyn Clock>,
+    /// The machines, where the cloud that runs them may be asked.
+    pub machines: Option<std::sync::Arc<dyn Machines>>,
 }

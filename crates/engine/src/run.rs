@@ -21,16 +21,19 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::adopt;
+use crate::autoscaler;
 use crate::availability::{Clients, Probe, Sample};
 use crate::driver;
 use crate::issue::{self, MakeError};
 use crate::journal::{self, Journal, JournalError};
 use crate::observe;
 use crate::ports::{Credentials, PortError, PortResult, Ports};
+use crate::reboot;
 use crate::reporting;
 pub use crate::resumable::Misfit;
 use crate::resumable::{self, Remains};
 use crate::rundir::{RunDir, RunDirError, State};
+use crate::samples;
 use crate::steps;
 use crate::vault::{PkiSet, Vault, VaultError};
 
@@ -50,6 +53,12 @@ pub trait OperatorFiles: Send + Sync {
     ///
     /// Fails if a file cannot be written.
     fn write(&self, vault: &Vault) -> PortResult<()>;
+
+    /// What still carries the old PKI once all is written, each as a sentence: files that could not be brought up to
+    /// date, and what new nodes are made from.
+    fn leftovers(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// Why there is no run, or why it ended without a safe stop.
@@ -154,6 +163,8 @@ pub struct Decisions {
     pub leave_behind: Vec<NodeName>,
     /// What may go on needing the old CA when it is dropped, by the names that the run shows.
     pub drop_anyway: Vec<String>,
+    /// Whether all machines are restarted through the cloud at the end.
+    pub reboot: bool,
 }
 
 /// What a run needs.
@@ -623,18 +634,28 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
         phases: execution.plan().phases.iter().map(|phase| (phase.name, phase.steps.len())).collect(),
         done_before: execution.done(),
     });
-    let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await?;
+    reboot::ask(&context)?;
+    autoscaler::pause(&context).await;
+    let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
+    if matches!(outcome, Ok(RunOutcome::Finished)) && errand == Errand::Rotate {
+        outcome = reboot::reboot(&context, execution.left_behind(), &setup.cancelled).await;
+    }
+    autoscaler::resume(&context).await;
+    let mut outcome = outcome?;
+    if outcome == RunOutcome::Finished {
+        setup.operator.leftovers().into_iter().for_each(|left| context.notice(left));
+    }
     if outcome == RunOutcome::Finished && errand == Errand::Undo {
         outcome = RunOutcome::Undone;
     }
     let samples = end_probe(&context).await;
-    keep_samples(&run, &samples, errand)?;
+    samples::keep(&run, &samples, errand)?;
     let records = journal::read(journal.path())?;
     let report = reporting::build(&reporting::Material {
         context: &context,
         plan: execution.plan(),
         records: &records,
-        samples: &all_samples(&run, samples, errand),
+        samples: &samples::all(&run, samples, errand),
         outcome: &outcome,
         started,
         notices: context.notices.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -733,31 +754,6 @@ async fn end_probe(context: &Arc<Context>) -> Vec<Sample> {
         }
     }
     samples
-}
-
-/// Keeps what the probe saw beside what earlier processes of the same run have kept.
-fn keep_samples(run: &RunDir, samples: &[Sample], errand: Errand) -> Result<(), RunDirError> {
-    let free = |number: &usize| !run.path().join(samples_file(*number, errand)).exists();
-    let number = (1..).find(free).unwrap_or(1);
-    run.write_json(&samples_file(number, errand), &samples)
-}
-
-fn all_samples(run: &RunDir, own: Vec<Sample>, errand: Errand) -> Vec<Sample> {
-    let mut all: Vec<Sample> = (1..)
-        .map_while(|number| run.read_json::<Vec<Sample>>(&samples_file(number, errand)).ok())
-        .flatten()
-        .collect();
-    if all.is_empty() {
-        all = own;
-    }
-    all
-}
-
-fn samples_file(number: usize, errand: Errand) -> String {
-    match errand {
-        Errand::Undo => format!("probe-undo-{number}.json"),
-        _ => format!("probe-{number}.json"),
-    }
 }
 
 /// The front proxy's old CA is on the nodes only.

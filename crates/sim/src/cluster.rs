@@ -13,6 +13,7 @@ use crate::builder;
 use crate::config::SimConfig;
 use crate::faults::{Disturbance, Faults, Trouble};
 use crate::monitor::Violation;
+use crate::objects::AutoscalerState;
 use crate::pods::WorkloadLog;
 use crate::ports::{SimApi, SimAvailability, SimEtcd, SimNodes, SimProbe};
 use crate::time::VirtualTime;
@@ -73,6 +74,7 @@ impl SimCluster {
             etcd: Arc::new(SimEtcd::new(self.shared.clone())),
             availability: Arc::new(SimAvailability::new(self.shared.clone())),
             clock: Arc::new(self.shared.time),
+            machines: None,
         }
     }
 
@@ -140,6 +142,16 @@ impl SimCluster {
         let mut world = self.shared.enter();
         world.reboot(node);
         world.settle();
+    }
+
+    /// Gives the cluster an autoscaler.
+    pub fn add_autoscaler(&self, replicas: u32) {
+        self.shared.enter().objects.autoscaler = Some(AutoscalerState { replicas, remembered: None });
+    }
+
+    /// The autoscaler at present.
+    pub fn autoscaler(&self) -> Option<AutoscalerState> {
+        self.shared.enter().objects.autoscaler
     }
 
     /// Lets the cluster's time pass.

@@ -44,4 +44,5 @@ pub use cluster::{SimCluster, SimError};
 pub use config::{SimConfig, Speed, Workloads};
 pub use faults::{Disturbance, Trouble};
 pub use monitor::Violation;
+pub use objects::AutoscalerState;
 pub use pods::{FailedCall, WorkloadLog};

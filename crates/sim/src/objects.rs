@@ -33,6 +33,17 @@ pub(crate) struct Objects {
     pub(crate) remembered: Vec<Remembered>,
     /// Whether the availability probe's object is there, and what was written to it last.
     pub(crate) availability: Option<u64>,
+    /// The Deployment of the cluster-autoscaler, if there is one.
+    pub(crate) autoscaler: Option<AutoscalerState>,
+}
+
+/// The cluster-autoscaler's Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AutoscalerState {
+    /// Its replicas.
+    pub replicas: u32,
+    /// What is remembered on it.
+    pub remembered: Option<u32>,
 }
 
 /// What an object was, as far as a run changes it.

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Result;
 
 use super::spec::{self, Spec};
-use super::{Exec, RunArgs, cluster, network, node};
+use super::{Exec, RunArgs, azure, cluster, network, node};
 use crate::cmd::{CommandExt as _, exit_code};
 
 /// Runs a command on a node, with our standard streams, and ends as it ends.
@@ -19,9 +19,7 @@ pub(crate) fn exec(args: &Exec) -> Result<ExitCode> {
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let spec = Spec::load(&args.lab.name)?;
     let words: Vec<_> = args.command.iter().map(String::as_str).collect();
-    let mut command = network::inside(&spec.switch(), &words);
-    command.envs(variables(&spec));
-    pass_on(command)
+    pass_on(on_operators_side(&spec, &words))
 }
 
 /// Prints what other programs need to know, for `eval`.
@@ -68,7 +66,7 @@ pub(crate) fn status(only: Option<&str>) -> Result<()> {
 fn variables(spec: &Spec) -> Vec<(&'static str, String)> {
     let dir = spec.dir();
     let path = |file: &str| dir.join(file).display().to_string();
-    vec![
+    let mut variables = vec![
         ("KUBECONFIG", spec.kubeconfig().display().to_string()),
         ("KUBECERT_LAB_SSH_HOST", spec.fqdn.clone()),
         ("KUBECERT_LAB_SSH_PORT", spec.ssh_port.to_string()),
@@ -79,7 +77,16 @@ fn variables(spec: &Spec) -> Vec<(&'static str, String)> {
         ("KUBECERT_LAB_NETNS", spec.switch()),
         ("KUBECERT_LAB_DIR", dir.display().to_string()),
         ("KUBECERT_LAB_BIN", spec.programs.join("bin").display().to_string()),
-    ]
+    ];
+    if let Some(azure) = &spec.azure {
+        variables.extend([
+            ("KUBECERT_LAB_ARM", azure.resource_manager.clone()),
+            ("KUBECERT_LAB_ARM_ROOT", azure::root_certificate(spec).display().to_string()),
+            ("KUBECERT_LAB_AZURE_ENV", azure.environment.clone()),
+            ("KUBECERT_LAB_IDENTITY_SYSTEM", azure.identity_system.clone()),
+        ]);
+    }
+    variables
 }
 
 fn pass_on(mut command: Command) -> Result<ExitCode> {
@@ -90,9 +97,20 @@ fn pass_on(mut command: Command) -> Result<ExitCode> {
 /// program's own: whoever kills it kills the program.
 pub(crate) fn operator(name: &str, words: &[&str]) -> Result<Command> {
     let spec = Spec::load(name)?;
+    Ok(on_operators_side(&spec, words))
+}
+
+/// A command where the operator sits: a machine that trusts the root of its Azure Stack Hub, and has no proxy in reach.
+fn on_operators_side(spec: &Spec, words: &[&str]) -> Command {
     let mut command = network::inside(&spec.switch(), words);
-    command.envs(variables(&spec));
-    Ok(command)
+    for name in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(name);
+    }
+    if spec.azure.is_some() {
+        command.env("SSL_CERT_FILE", azure::root_certificate(spec));
+    }
+    command.envs(variables(spec));
+    command
 }
 
 /// A command on a node of the lab `name`, as root.

@@ -7,6 +7,7 @@
 //! The modules follow the order of [`up`]: [`cache`] and [`base`] bring what is made once, [`model`] and [`pki`] say
 //! what the cluster is, [`network`], [`node`] and [`layout`] build it, [`cluster`] and [`workloads`] fill it.
 
+pub(crate) mod azure;
 mod base;
 mod cache;
 mod cluster;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Exec(Exec),
     /// Run a command where the operator sits: outside of the cluster, with its public name and address in reach
     Run(RunArgs),
+    /// Restart a node as its cloud would, and wait until it has booted
+    Reboot(Reboot),
     /// Print `export` lines that tell other programs about the cluster
     Env(Named),
     /// Sum up the calls that the workloads have made, and those that failed
@@ -128,6 +131,14 @@ pub(crate) struct Exec {
 }
 
 #[derive(Args)]
+pub(crate) struct Reboot {
+    /// The node: m0, a1, or its full name
+    node: String,
+    #[command(flatten)]
+    lab: Named,
+}
+
+#[derive(Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     lab: Named,
@@ -143,6 +154,7 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Status(args) => enter::status(args.name.as_deref())?,
         Command::Exec(args) => return enter::exec(&args),
         Command::Run(args) => return enter::run(&args),
+        Command::Reboot(args) => azure::reboot(&args.lab.name, &args.node)?,
         Command::Env(args) => enter::env(&args.name)?,
         Command::WorkloadLog(args) => wllog::workload_log(&args)?,
         Command::State(args) => return state::state(&args),

@@ -110,6 +110,22 @@ impl Model {
         Ok(self.json["location"].as_str().context("the model has no location")?.to_owned())
     }
 
+    /// A text of `customCloudProfile`, if there is one.
+    pub(crate) fn custom_cloud(&self, pointer: &str) -> Option<String> {
+        self.text(&format!("/customCloudProfile/{pointer}")).ok()
+    }
+
+    /// The scale set that a node is an instance of; the instance's number has six digits.
+    pub(crate) fn scale_set_of(&self, node: &Node) -> Option<String> {
+        let profile = match node.role {
+            Role::Master => self.property("/masterProfile").ok()?,
+            Role::Agent => self.property(&format!("/agentPoolProfiles/{}", node.pool)).ok()?,
+            Role::Balancer => return None,
+        };
+        let single = profile["availabilityProfile"].as_str() == Some("AvailabilitySet");
+        (!single).then(|| node.name[..node.name.len().saturating_sub(6)].to_owned())
+    }
+
     pub(crate) fn admin(&self) -> Result<String> {
         self.text("/linuxProfile/adminUsername")
     }

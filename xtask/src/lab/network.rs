@@ -83,11 +83,14 @@ pub(crate) fn plug_in(spec: &Spec, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// What `/etc/hosts` says in the operator's namespace: the cluster's public name, and no other machine's.
+/// What `/etc/hosts` says in the operator's namespace: the cluster's public name and Azure's, and no other
+/// machine's.
 pub(crate) fn write_operator_names(spec: &Spec) -> Result<()> {
     let dir = Path::new("/etc/netns").join(spec.switch());
     fs::create_dir_all(&dir)?;
-    fs::write(dir.join("hosts"), format!("127.0.0.1 localhost\n{} {}\n", spec.public_ip, spec.fqdn))?;
+    let azure = spec.azure.as_ref().map(|azure| azure.hosts_line()).unwrap_or_default();
+    let hosts = format!("127.0.0.1 localhost\n{} {}\n{azure}", spec.public_ip, spec.fqdn);
+    fs::write(dir.join("hosts"), hosts)?;
     // No name server: a name that is not in the file fails at once instead of leaving the lab.
     fs::write(dir.join("resolv.conf"), "")?;
     Ok(())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::azure::Azure;
 use super::cache;
 
 /// One lab, as `lab.json` in its directory describes it to later commands.
@@ -32,6 +33,9 @@ pub(crate) struct Spec {
     pub(crate) nodes: Vec<Node>,
     /// False until `up` has come to its end.
     pub(crate) ready: bool,
+    /// Azure's side; labs of before have none.
+    #[serde(default)]
+    pub(crate) azure: Option<Azure>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::azure::{self, Azure};
 use super::layout::Source;
 use super::model::Model;
 use super::spec::{Node, Spec, source};
@@ -91,6 +92,8 @@ pub(crate) fn up(args: &Up) -> Result<()> {
         progress.say("workloads run");
     }
     cluster::start_monitors(&spec)?;
+    azure::start(&spec, &model)?;
+    progress.say("Azure's side serves");
     snapshot::take(&spec, &snapshot::before(&spec))?;
     spec.ready = true;
     spec.save()?;
@@ -130,6 +133,7 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
         ssh_port: model.ssh_port()?,
         nodes,
         ready: false,
+        azure: Some(Azure::of(model)),
     })
 }
 

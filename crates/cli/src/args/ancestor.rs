@@ -13,7 +13,7 @@ const RETIRED: [(&str, &str); 4] = [
 ];
 
 /// Flags that are switches, to which Go's flag library also takes `=true` and `=false`.
-const SWITCHES: [&str; 3] = ["--force", "--debug", "--quiet"];
+const SWITCHES: [&str; 5] = ["--force", "--debug", "--quiet", "--reboot", "--dry-run"];
 
 /// Global flags whose next argument is a value and not the verb.
 const TAKE_A_VALUE: [&str; 3] = ["-o", "--output", "--color"];

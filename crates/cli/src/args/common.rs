@@ -121,6 +121,7 @@ impl DecisionArgs {
             hold: self.hold,
             drop_anyway: self.drop_anyway.clone(),
             leave_behind: self.leave_behind.iter().map(|node| NodeName::from(node.as_str())).collect(),
+            reboot: false,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! is built is offered. The environment is read here and nowhere deeper.
 
 mod ancestor;
+mod cloud;
 mod common;
 mod examples;
 mod faults;
@@ -15,7 +16,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use common::{GlobalArgs, HowArgs, Output, SshArgs, StateArgs};
-pub(crate) use rotate_certs::RotateCertsArgs;
+pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
 pub(crate) use verbs::{
     CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RehearseArgs, ReportArgs,
     ResumeArgs, RotateArgs, RunArgs, VerifyArgs,

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::cloud::CloudArgs;
 use super::common::{DecisionArgs, StateArgs};
 use crate::errors::{CliError, Kind};
 
@@ -82,6 +83,9 @@ pub(crate) struct RotateCertsArgs {
     /// Host keys of the SSH host and the nodes; keys met for the first time are added to it
     #[arg(long, value_name = "FILE", help_heading = "Beyond the ancestor's")]
     pub(crate) known_hosts: Option<PathBuf>,
+    /// Azure, beyond what the ancestor takes.
+    #[command(flatten)]
+    pub(crate) cloud: CloudArgs,
     /// What is decided beforehand.
     #[command(flatten)]
     pub(crate) decisions: DecisionArgs,
@@ -105,9 +109,6 @@ pub(crate) struct Validated {
 
 impl RotateCertsArgs {
     /// Applies the ancestor's rules, in its order; the first that is broken is the error.
-    ///
-    /// One rule is left out: the ancestor refuses `cli` and `device` on Azure Stack Hub. A rotation needs no call to Azure,
-    /// so nothing would be gained by asking for credentials that are not used.
     pub(crate) fn validate(&self) -> Result<Validated, CliError> {
         let wrong = |message: String| CliError::new(Kind::Usage, message);
         let location: String = self.location.to_lowercase().split_whitespace().collect();
@@ -136,12 +137,18 @@ impl RotateCertsArgs {
                 return Err(wrong(format!("{flag}: {} does not exist", path.display())));
             }
         }
-        self.meant_auth_method()?;
+        let method = self.meant_auth_method()?;
+        if self.azure_env == AzureEnvironment::AzureStackCloud
+            && matches!(method, AuthMethod::Cli | AuthMethod::Device)
+        {
+            return Err(wrong("--auth-method cli and device do not work with AzureStackCloud".to_owned())
+                .hint("Use client_secret or client_certificate."));
+        }
         Ok(Validated { location, ssh_host: ssh_host.to_owned() })
     }
 
-    /// The method that the flags come to. Nothing calls Azure yet; a command line that could not is wrong all the same.
-    pub(super) fn meant_auth_method(&self) -> Result<AuthMethod, CliError> {
+    /// The method that the flags come to.
+    pub(crate) fn meant_auth_method(&self) -> Result<AuthMethod, CliError> {
         let wrong = |message: &str| Err(CliError::new(Kind::Usage, message));
         let secret = self.client_secret.as_ref().is_some_and(|secret| !secret.expose_secret().is_empty());
         let client = self.client_id.as_deref().filter(|id| !id.is_empty());
@@ -188,6 +195,12 @@ pub(crate) enum AzureEnvironment {
     AzureGermanCloud,
     /// Azure Stack Hub
     AzureStackCloud,
+}
+
+impl std::fmt::Display for AzureEnvironment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
 }
 
 /// How to prove to Azure who calls.

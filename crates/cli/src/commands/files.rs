@@ -1,16 +1,19 @@
 //! The operator's own files, where the ancestor keeps them: beside the apimodel.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, write_artifacts};
+use kubecert_cloud::apimodel::{
+    ApiModel, CertificateProfile, Entry, PARAMETERS_FILE, Parameters, PoolNodes, UpdatedParameters,
+    write_artifacts, write_private,
+};
 use kubecert_core::model::{LeafId, TrustDomain};
 use kubecert_engine::issue::chain;
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use kubecert_engine::run::OperatorFiles;
 use kubecert_engine::vault::Vault;
 use kubecert_pki::KeyEncoding;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::target::Described;
 
@@ -56,6 +59,25 @@ impl AncestorFiles {
         Ok(profile)
     }
 
+    /// What the directory's deployment parameters come to with the new PKI; `None` where there are none.
+    fn parameters(&self, profile: &CertificateProfile) -> Option<Result<UpdatedParameters, String>> {
+        let bytes = match std::fs::read(self.directory.join(PARAMETERS_FILE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            other => other.map_err(|error| error.to_string()),
+        };
+        let read = |bytes: Vec<u8>| Parameters::parse(&bytes).map_err(|error| chain(&error));
+        Some(bytes.and_then(read).map(|parameters| parameters.with_profile(profile)))
+    }
+
+    /// Puts them into a directory. Those that cannot be understood stay as they are and are told of at the end.
+    fn write_parameters(&self, directory: &Path, profile: &CertificateProfile) -> PortResult<()> {
+        let Some(Ok(updated)) = self.parameters(profile) else { return Ok(()) };
+        let path = directory.join(PARAMETERS_FILE);
+        write_private(&path, updated.text.expose_secret().as_bytes()).map_err(|error| {
+            PortError::new(Fault::Failed, format!("cannot write {}", path.display()), chain(&error))
+        })
+    }
+
     fn artifacts(&self, directory: &std::path::Path, profile: &CertificateProfile) -> PortResult<()> {
         write_artifacts(directory, &self.model, profile).map_err(|error| {
             PortError::new(Fault::Failed, format!("cannot write to {}", directory.display()), chain(&error))
@@ -66,13 +88,20 @@ impl AncestorFiles {
 impl OperatorFiles for AncestorFiles {
     fn announce(&self, vault: &Vault) -> PortResult<()> {
         if let Some(present) = self.model.certificate_profile() {
-            self.artifacts(&self.directory.join("_rotate_certs_backup"), present)?;
+            let backup = self.directory.join("_rotate_certs_backup");
+            self.artifacts(&backup, present)?;
+            self.write_parameters(&backup, present)?;
         }
-        self.artifacts(&self.directory.join("_rotate_certs_output"), &self.new_profile(vault)?)
+        let (output, profile) = (self.directory.join("_rotate_certs_output"), self.new_profile(vault)?);
+        self.artifacts(&output, &profile)?;
+        self.write_parameters(&output, &profile)
     }
 
     fn write(&self, vault: &Vault) -> PortResult<()> {
-        self.artifacts(&self.directory, &self.new_profile(vault)?)?;
+        let profile = self.new_profile(vault)?;
+        // First the parameters: who sees the new model sees the other files too.
+        self.write_parameters(&self.directory, &profile)?;
+        self.artifacts(&self.directory, &profile)?;
         let output = self.directory.join("_rotate_certs_output");
         match std::fs::remove_dir_all(&output) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -80,5 +109,50 @@ impl OperatorFiles for AncestorFiles {
             }
             _ => Ok(()),
         }
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        let file = self.directory.join(PARAMETERS_FILE);
+        let mut left = Vec::new();
+        // Which profile it is compared with does not matter: only what it cannot take is asked for.
+        let present = self.model.certificate_profile().cloned().unwrap_or_default();
+        let brought_up = match self.parameters(&present) {
+            None => None,
+            Some(Err(why)) => {
+                left.push(format!(
+                    "{} still holds the old PKI, since it cannot be used ({why}).",
+                    file.display()
+                ));
+                None
+            }
+            Some(Ok(updated)) => {
+                if !updated.references.is_empty() {
+                    left.push(format!(
+                        "{} takes {} from a Key Vault, where the old ones still are: put the new ones there.",
+                        file.display(),
+                        updated.references.join(", ")
+                    ));
+                }
+                Some(file)
+            }
+        };
+        let pools = 0..self.model.agent_pools().len();
+        let sets = pools.filter_map(|pool| match self.model.agent_names(pool) {
+            Some(PoolNodes::ScaleSet { prefix }) => Some(prefix),
+            _ => None,
+        });
+        for set in sets {
+            let with = match &brought_up {
+                Some(file) => format!(
+                    "a deployment of azuredeploy.json with {} (which holds the new one), or ",
+                    file.display()
+                ),
+                None => String::new(),
+            };
+            left.push(format!(
+                "The model of scale set {set} still holds the old PKI, so that instances which it makes from now on cannot join the cluster. Azure gives out neither its custom data nor its extension's settings, so they cannot be edited here: {with}`aks-engine upgrade` with the new apimodel.json brings it up to date."
+            ));
+        }
+        left
     }
 }

@@ -54,15 +54,20 @@ pub(crate) fn plan(global: &GlobalArgs, args: &PlanArgs) -> Result<Exit, CliErro
         if let Some(file) = &args.out {
             super::write_file(file, json()? + "\n")?;
         }
-        match global.output {
-            Output::Json => super::print(&(shown(&plan)? + "\n"))?,
-            Output::Text => {
-                let paint = Paint::when(global.colours(io::stdout().is_terminal()));
-                super::print(&plan_text::render(&plan, paint))?;
-            }
-        }
+        print_plan(global, &plan)?;
         Ok(Exit::Done)
     })
+}
+
+/// Shows a plan as the result.
+pub(super) fn print_plan(global: &GlobalArgs, plan: &Plan) -> Result<(), CliError> {
+    match global.output {
+        Output::Json => super::print(&(shown(plan)? + "\n")),
+        Output::Text => {
+            let paint = Paint::when(global.colours(io::stdout().is_terminal()));
+            super::print(&plan_text::render(plan, paint))
+        }
+    }
 }
 
 /// The plan for programs, with what it restarts, which follows from it.

@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+mod azure;
 mod completions;
 mod demo;
 mod files;

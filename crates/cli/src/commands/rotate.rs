@@ -2,14 +2,19 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use kubecert_core::event::RunOutcome;
+use jiff::Timestamp;
+use kubecert_cloud::azure::{Azure, Registration};
+use kubecert_core::event::{Event, Happening, RunOutcome};
 use kubecert_core::intent::{Intent, Limits, Strategy, Why};
 use kubecert_core::inventory::Inventory;
 use kubecert_core::model::NodeName;
 use kubecert_core::plan::Plan;
+use kubecert_engine::ports::Machines;
 use kubecert_engine::run::{self, Ended, RunError, Setup};
 
+use super::azure;
 use super::given_plan::GivenPlan;
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach, pki_set};
@@ -133,6 +138,7 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
         Some(path) => Some(given_pki(&mut described, path)?),
         None => None,
     };
+    let azure = azure::Prepared::read(args, &described.model)?;
     let reach = Reach {
         host: validated.ssh_host,
         port: args.ssh_port.unwrap_or(22),
@@ -152,11 +158,58 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
     #[cfg(feature = "wrong-plans")]
     let wanted = args.break_plan.map_or(wanted, Wanted::Wrong);
     runtime::with(global, |wired: Wired| async move {
+        let azure = enter_azure(args, &described, azure, &wired).await?;
+        let pending = kubecert_engine::pending::pending(&state);
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
         setup.given = given;
         setup.decisions = args.decisions.decisions();
+        if args.cloud.dry_run {
+            return dry_run(global, setup, &intent, pending, wired).await;
+        }
+        setup.decisions.reboot = args.cloud.reboot;
+        setup.ports.machines = args.cloud.reboot.then(|| Arc::new(azure) as Arc<dyn Machines>);
         carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
+}
+
+/// Has Azure let us in, and looks at the machines, before any node is touched.
+async fn enter_azure(
+    args: &RotateCertsArgs,
+    described: &Described,
+    prepared: azure::Prepared,
+    wired: &Wired,
+) -> Result<Azure, CliError> {
+    let registration = if args.cloud.dry_run { Registration::LookOnly } else { Registration::Register };
+    let mut notices = prepared.notices.clone();
+    let azure = prepared.connect(registration).await?;
+    notices.extend(azure::check(&azure, &described.model, args.force).await?);
+    let events = wired.wires().events;
+    for text in notices {
+        drop(events.send(Event { at: Timestamp::now(), what: Happening::Notice { text } }));
+    }
+    Ok(azure)
+}
+
+/// Looks and plans as the run would, and shows that.
+async fn dry_run(
+    global: &GlobalArgs,
+    setup: Setup,
+    intent: &Intent,
+    pending: Option<kubecert_engine::pending::Pending>,
+    wired: Wired,
+) -> Result<Exit, CliError> {
+    if let Some(pending) = pending {
+        drop(setup);
+        wired.end().await;
+        return Err(CliError::new(Kind::Stopped, pending.to_string())
+            .hint("Nothing was changed. Without --dry-run the same command goes on with that run."));
+    }
+    let inventory = run::look(&setup).await.map_err(run_error)?;
+    let plan = run::plan(&inventory, intent, setup.ports.clock.now()).map_err(run_error)?;
+    drop(setup);
+    wired.end().await;
+    super::look::print_plan(global, &plan)?;
+    Ok(Exit::Done)
 }
 
 /// Which plan is carried out.

@@ -171,6 +171,7 @@ impl Described {
             etcd: Arc::new(EtcdClient::new(nodes.clone(), control_planes)),
             availability: Arc::new(ApiAvailability::new(cluster.endpoint.clone(), cluster.api_port)),
             clock: Arc::new(SystemClock),
+            machines: None,
             nodes,
         };
         let events = wires.events;

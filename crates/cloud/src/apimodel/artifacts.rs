@@ -20,9 +20,10 @@ use super::profile::{CertificateProfile, Entry};
 /// `etcdpeer<i>.*` for each master, `kubeconfig/kubeconfig.<location>.json`, and last `apimodel.json` (always of that
 /// name): who sees the new model sees the other files too. A key that the profile lacks is left out.
 ///
-/// `azuredeploy.json` and its parameters are *not* written, nor touched where they are. The ancestor regenerates them
+/// `azuredeploy.json` is *not* written, nor touched where it is. The ancestor regenerates it
 /// from the model, and because the model does not hold the subnets, what it writes then lacks them;
-/// a deployment from those files would move the cluster's machines. Stale templates fail; wrong ones do damage.
+/// a deployment from that file would move the cluster's machines. Certificates stand in its parameters only, which
+/// [`super::Parameters`] edits.
 ///
 /// Each file is of mode 0600 and appears in its place complete or not at all: it is written beside it, synced,
 /// renamed. Directories that are not there are made with mode 0700; those that are keep their mode.
@@ -93,7 +94,11 @@ fn make_private_directory(path: &Path) -> Result<(), ArtifactError> {
 }
 
 /// Puts `content` at `path`, readable by its owner alone, at once and durably.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), ArtifactError> {
+///
+/// # Errors
+///
+/// [`ArtifactError::Write`]; what was there before stays.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), ArtifactError> {
     replace(path, content).map_err(|source| ArtifactError::Write { path: path.to_owned(), source })
 }
 

@@ -17,6 +17,7 @@
 //! | what does the operator's directory look like afterwards? | [`write_artifacts`] |
 
 mod artifacts;
+mod custom_cloud;
 mod error;
 mod generate;
 mod keys;
@@ -26,6 +27,7 @@ mod locations;
 mod machines;
 mod model;
 mod names;
+mod parameters;
 mod profile;
 mod reader;
 mod rewrite;
@@ -35,7 +37,8 @@ mod testing;
 mod text;
 mod unsupported;
 
-pub use artifacts::{ArtifactError, write_artifacts};
+pub use artifacts::{ArtifactError, write_artifacts, write_private};
+pub use custom_cloud::CustomCloud;
 pub use error::ApiModelError;
 pub use generate::{
     CrossCertificate, Failure, FreshKeys, GenerateError, GeneratedPki, KeySource, Term,
@@ -47,6 +50,7 @@ pub use locations::{Catalogue, Location};
 pub use machines::{AgentPool, Availability, LinuxProfile, Masters, Os, WindowsProfile};
 pub use model::ApiModel;
 pub use names::{ClusterId, PoolNodes, VmName};
+pub use parameters::{PARAMETERS_FILE, Parameters, ParametersError, UpdatedParameters};
 pub use profile::{
     CertificateProfile, CheckedProfile, Entry, InvalidProfile, PresentPair, ProfileProblem, ProfileReadError,
 };

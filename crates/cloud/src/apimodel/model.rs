@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use super::custom_cloud::CustomCloud;
 use super::error::ApiModelError;
 use super::keys;
 use super::kubernetes::Kubernetes;
@@ -25,6 +26,7 @@ pub struct ApiModel {
     linux: Option<LinuxProfile>,
     windows: Option<WindowsProfile>,
     custom_cloud_suffix: Option<String>,
+    custom_cloud: Option<CustomCloud>,
     certificate_profile: Option<CertificateProfile>,
     aad_profile: bool,
     block_outbound_internet: bool,
@@ -70,6 +72,10 @@ impl ApiModel {
                 .map(|node| WindowsProfile::read(&node))
                 .transpose()?,
             custom_cloud_suffix: custom_cloud_suffix(&properties)?,
+            custom_cloud: properties
+                .child("customCloudProfile")?
+                .map(|node| CustomCloud::read(&node))
+                .transpose()?,
             certificate_profile: properties
                 .child("certificateProfile")?
                 .map(|node| CertificateProfile::read(&node))
@@ -128,6 +134,11 @@ impl ApiModel {
     /// The DNS suffix of public addresses when the cloud is a custom one (Azure Stack Hub).
     pub fn custom_cloud_suffix(&self) -> Option<&str> {
         self.custom_cloud_suffix.as_deref()
+    }
+
+    /// Where the custom cloud is, when it is one.
+    pub fn custom_cloud(&self) -> Option<&CustomCloud> {
+        self.custom_cloud.as_ref()
     }
 
     /// The present PKI, as far as the model has it.

@@ -1,5 +1,6 @@
 //! The Kubernetes API.
 
+mod autoscaler;
 mod before;
 mod client;
 mod evict;
@@ -19,7 +20,8 @@ use kubecert_core::inventory::{ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, 
 use kubecert_core::model::NodeName;
 use kubecert_core::plan::ApiObject;
 use kubecert_engine::ports::{
-    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError, PortResult, Rollout,
+    Autoscaler, Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError,
+    PortResult, Rollout,
 };
 use zeroize::Zeroizing;
 
@@ -179,5 +181,15 @@ impl KubeApi for KubeClient {
         self.clients
             .call(what, |client| async move { trust::unavailable_aggregated_apis(&client).await })
             .await
+    }
+
+    async fn pause_autoscaler(&self) -> PortResult<Autoscaler> {
+        let what = "cannot pause deployment kube-system/cluster-autoscaler";
+        self.clients.call(what, |client| async move { autoscaler::pause(&client).await }).await
+    }
+
+    async fn resume_autoscaler(&self) -> PortResult<Option<u32>> {
+        let what = "cannot resume deployment kube-system/cluster-autoscaler";
+        self.clients.call(what, |client| async move { autoscaler::resume(&client).await }).await
     }
 }

@@ -11,14 +11,15 @@ use kubecert_core::inventory::{
 use kubecert_core::model::NodeName;
 use kubecert_core::plan::ApiObject;
 use kubecert_engine::ports::{
-    Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError, PortResult, Rollout,
+    Autoscaler, Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError,
+    PortResult, Rollout,
 };
 use zeroize::Zeroizing;
 
 use super::{Known, facts, is_administrator};
 use crate::certs::{BundleId, Store};
 use crate::cluster::Shared;
-use crate::objects::BarePod;
+use crate::objects::{AutoscalerState, BarePod};
 use crate::routing::{CallError, Caller};
 use crate::world::{Event, World};
 
@@ -349,6 +350,38 @@ impl KubeApi for SimApi {
         self.request(&format!("cannot evict pod {pod}"), REQUEST, |world| {
             world.evict(pod);
             Ok(())
+        })
+        .await
+    }
+
+    async fn pause_autoscaler(&self) -> PortResult<Autoscaler> {
+        if self.shared.enter().objects.autoscaler.is_none() {
+            return Ok(Autoscaler::Absent);
+        }
+        self.request("cannot pause the autoscaler", REQUEST, |world| {
+            let Some(state) = &mut world.objects.autoscaler else { return Ok(Autoscaler::Absent) };
+            let replicas = match state.remembered {
+                Some(remembered) => remembered,
+                None if state.replicas == 0 => return Ok(Autoscaler::Off),
+                None => state.replicas,
+            };
+            *state = AutoscalerState { replicas: 0, remembered: Some(replicas) };
+            Ok(Autoscaler::Paused { replicas })
+        })
+        .await
+    }
+
+    async fn resume_autoscaler(&self) -> PortResult<Option<u32>> {
+        if self.shared.enter().objects.autoscaler.is_none() {
+            return Ok(None);
+        }
+        self.request("cannot resume the autoscaler", REQUEST, |world| {
+            let Some(state) = &mut world.objects.autoscaler else { return Ok(None) };
+            let Some(remembered) = state.remembered.take() else { return Ok(None) };
+            if state.replicas == 0 {
+                state.replicas = remembered;
+            }
+            Ok(Some(state.replicas))
         })
         .await
     }

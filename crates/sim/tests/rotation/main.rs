@@ -4,6 +4,7 @@
 mod adopt;
 mod bad_input;
 mod interrupted;
+mod machines;
 mod support;
 mod undo;
 mod whole;
