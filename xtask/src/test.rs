@@ -26,11 +26,14 @@ pub(crate) struct Test {
     /// Run nothing but what needs a real cluster
     #[arg(long, conflicts_with_all = ["all", "no_lab"])]
     lab_only: bool,
+    /// Run only what has these words in its name
+    #[arg(long, value_name = "WORDS", conflicts_with = "all")]
+    only: Option<String>,
 }
 
 /// Runs everything and says at the end what did not run, and why.
 pub(crate) fn run(args: &Test) -> Result<()> {
-    let mut suite = Suite { left_out: Vec::new(), failed: Vec::new() };
+    let mut suite = Suite { only: args.only.clone(), left_out: Vec::new(), failed: Vec::new() };
     if is_root() {
         suite.run("packages", crate::lab::setup);
     }
@@ -72,12 +75,17 @@ fn without_cluster(suite: &mut Suite) {
 
 /// What has run, and what has not.
 struct Suite {
+    only: Option<String>,
     left_out: Vec<String>,
     failed: Vec<String>,
 }
 
 impl Suite {
     fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+            self.leave_out(name, "--only", false);
+            return;
+        }
         eprintln!("\n== {name}");
         let began = Instant::now();
         match test() {

@@ -38,7 +38,8 @@ pub enum Expected {
     OldClientsRefuseServer,
     /// etcd has no leader, or API servers do not trust it, so that no API server is ready.
     EtcdLost,
-    /// A node is NotReady: its kubelet and the API servers do not trust each other any more.
+    /// A node's kubelet reports no more, so that the node is NotReady after a while: it and the API servers do not trust
+    /// each other.
     NodeNotReady,
     /// API servers answer 401 to pods that present tokens of the old key.
     TokensRefused,
