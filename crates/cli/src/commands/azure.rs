@@ -55,6 +55,12 @@ impl Prepared {
                 Cloud::built_in(&named.to_string()).map_err(|error| CliError::new(Kind::Usage, error))?,
             ),
         };
+        if model.custom_cloud().is_some() && args.azure_env != AzureEnvironment::AzureStackCloud {
+            notices.push(format!(
+                "The api model is of an Azure Stack Hub, and --azure-env is {}: that is where its machines are looked for.",
+                args.azure_env
+            ));
+        }
         let identity = match (args.azure_env, args.identity_system) {
             // Only a stack is asked who issues its tokens.
             (AzureEnvironment::AzureStackCloud, IdentityArg::Adfs) => IdentitySystem::AdFs,

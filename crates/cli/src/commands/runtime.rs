@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -12,11 +14,14 @@ use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use crate::ui;
 
+/// How long a front-end may take to show what it still has.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A front-end that listens, and the wires that lead to it.
 pub(crate) struct Wired {
     events: RefCell<Option<mpsc::UnboundedSender<kubecert_core::event::Event>>>,
     cancelled: watch::Receiver<bool>,
-    front: RefCell<Option<JoinHandle<()>>>,
+    front: Rc<RefCell<Option<JoinHandle<()>>>>,
     screen: ui::Screen,
 }
 
@@ -58,12 +63,17 @@ where
         let (stop, cancelled) = watch::channel(false);
         let chosen = ui::choose(global);
         let screen = chosen.screen();
-        let front = tokio::spawn(chosen.run(receiver));
+        let front = Rc::new(RefCell::new(Some(tokio::spawn(chosen.run(receiver)))));
         let signals = tokio::spawn(stop_on_signals(stop));
-        let wired =
-            Wired { events: RefCell::new(Some(events)), cancelled, front: RefCell::new(Some(front)), screen };
+        let wired = Wired { events: RefCell::new(Some(events)), cancelled, front: Rc::clone(&front), screen };
         let result = work(wired).await;
         signals.abort();
+        // What was told before a verb failed is shown before its error. Nobody can tell it anything any more, so it ends
+        // by itself, unless something outlives the verb.
+        let front = front.borrow_mut().take();
+        if let Some(front) = front {
+            drop(tokio::time::timeout(LAST_WORDS, front).await);
+        }
         result
     })
 }

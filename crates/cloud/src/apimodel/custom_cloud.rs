@@ -48,3 +48,20 @@ impl CustomCloud {
         self.service_management.as_deref().or(self.token_audience.as_deref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environments_own_file_is_read_alone() {
+        let text = br#"{"name": "AzureStackCloud", "resourceManagerEndpoint": "https://m/", "tokenAudience": "https://a/",
+            "serviceManagementEndpoint": "", "somethingNew": {}}"#;
+        let custom = CustomCloud::from_environment(text).unwrap();
+        assert_eq!(custom.resource_manager.as_deref(), Some("https://m/"));
+        assert_eq!(custom.audience(), Some("https://a/"), "an empty endpoint counts as absent");
+        assert!(CustomCloud::from_environment(b"{").is_err());
+        assert!(CustomCloud::from_environment(b"null").is_err());
+        assert!(CustomCloud::from_environment(br#"{"resourceManagerEndpoint": 1}"#).is_err());
+    }
+}
