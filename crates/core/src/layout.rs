@@ -1,7 +1,7 @@
 //! Where AKS engine keeps what, and with which mode and owner (reference: the node layout of AKS engine's
 //! `parts/k8s/cloud-init`, both generations).
 
-use crate::model::{Component, LeafId, NodeName};
+use crate::model::{Component, LeafId, NodeName, OperatingSystem};
 use crate::plan::Access;
 
 /// The directory of all certificates.
@@ -81,6 +81,86 @@ pub fn front_proxy() -> LeafId {
 /// are in the cluster only.
 pub fn is_described(leaf: &LeafId) -> bool {
     !leaf.as_str().contains('/') && *leaf != front_proxy()
+}
+
+/// What kubecert keeps on a node of that system while a run is under way.
+pub const fn stage(system: OperatingSystem) -> &'static str {
+    match system {
+        OperatingSystem::Linux => STAGE,
+        OperatingSystem::Windows => windows::STAGE,
+    }
+}
+
+/// Whether a file lies in kubecert's own directory, on a node of whatever system.
+pub fn is_staged(path: &str) -> bool {
+    path.starts_with(STAGE) || path.starts_with(windows::STAGE)
+}
+
+/// The file of the CAs that a node of that system trusts.
+pub fn roots_file(system: OperatingSystem) -> String {
+    match system {
+        OperatingSystem::Linux => certificate_file("ca.crt"),
+        OperatingSystem::Windows => windows::ROOTS.to_owned(),
+    }
+}
+
+/// Where a kubelet finds its own client certificate at its start.
+pub fn kubelet_client_file(system: OperatingSystem) -> String {
+    match system {
+        OperatingSystem::Linux => kubelet_client_link(),
+        OperatingSystem::Windows => windows::KUBELET_CLIENT.to_owned(),
+    }
+}
+
+/// A kubelet's serving certificate and key: these and `.crt` or `.key`.
+pub fn kubelet_serving(system: OperatingSystem) -> String {
+    match system {
+        OperatingSystem::Linux => certificate_file("kubeletserver"),
+        OperatingSystem::Windows => windows::KUBELET_SERVING.to_owned(),
+    }
+}
+
+/// The unit, or service, of the kubelet.
+pub const fn kubelet_unit(system: OperatingSystem) -> &'static str {
+    match system {
+        OperatingSystem::Linux => "kubelet.service",
+        OperatingSystem::Windows => windows::KUBELET_SERVICE,
+    }
+}
+
+/// Whether a path is that of a certificate that nodes of whatever system keep at a fixed place: one of AKS engine's, or
+/// the kubelet's own present one, rather than what the kubelet has left behind.
+pub fn is_certificate_path(path: &str) -> bool {
+    path.starts_with(CERTIFICATES) || windows::CERTIFICATES.contains(&path)
+}
+
+/// Windows agents (AKS engine's `parts/k8s/windowskubeletfunc.ps1`, `pkg/api/defaults-kubelet.go`, kubeletstart.ps1; the
+/// kubelet's own directory is named without a drive there, and its service runs on drive C).
+pub mod windows {
+    /// The directory of everything that AKS engine installs.
+    pub const DIRECTORY: &str = r"c:\k";
+    /// The CAs by which the kubelet verifies its clients.
+    pub const ROOTS: &str = r"c:\k\ca.crt";
+    /// The kubeconfig of kubelet and kube-proxy, which holds CA, client certificate and key.
+    pub const KUBECONFIG: &str = r"c:\k\config";
+    /// What kubecert keeps while a run is under way; removed at its end.
+    pub const STAGE: &str = r"c:\k\kubecert";
+    /// To what kubecert and the ancestor append what they do.
+    pub const LOG: &str = r"c:\k\rotate-certs.log";
+    /// AKS engine's own script, which resets the node's network and starts its services.
+    pub const NODE_RESET: &str = r"c:\k\windowsnodereset.ps1";
+    /// The directory in which the kubelet keeps the certificates that it makes or asks for itself.
+    pub const KUBELET_PKI: &str = r"c:\var\lib\kubelet\pki";
+    /// The link to the kubelet's client certificate, which it asks the cluster for.
+    pub const KUBELET_CLIENT: &str = r"c:\var\lib\kubelet\pki\kubelet-client-current.pem";
+    /// The kubelet's serving certificate and key without their ends: self-signed by the kubelet where there are none
+    /// (`cmd/kubelet/app/server.go`, InitializeTLS, since AKS engine sets no `--tls-cert-file` on Windows).
+    pub const KUBELET_SERVING: &str = r"c:\var\lib\kubelet\pki\kubelet";
+    /// The service of the kubelet. Starting it runs kubeletstart.ps1, which restarts kube-proxy's service as well.
+    pub const KUBELET_SERVICE: &str = "kubelet";
+    /// Files with certificates that are in use.
+    pub const CERTIFICATES: [&str; 4] =
+        [ROOTS, KUBECONFIG, KUBELET_CLIENT, r"c:\var\lib\kubelet\pki\kubelet.crt"];
 }
 
 /// Readable by all: certificates.

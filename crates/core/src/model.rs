@@ -67,6 +67,28 @@ pub enum Role {
     Agent,
 }
 
+/// What a node runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperatingSystem {
+    /// Linux, also where a record of an earlier kubecert does not say.
+    #[default]
+    Linux,
+    /// Windows; agents only.
+    Windows,
+}
+
+impl OperatingSystem {
+    /// Reads what Kubernetes says of a node (`status.nodeInfo.operatingSystem`); nothing for what kubecert does not know.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "linux" => Some(Self::Linux),
+            "windows" => Some(Self::Windows),
+            _ => None,
+        }
+    }
+}
+
 /// A machine of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -78,6 +100,9 @@ pub struct Node {
     pub index: usize,
     /// The address at which other nodes reach it. Unknown for agents until the Kubernetes API was asked.
     pub address: Option<IpAddr>,
+    /// What it runs.
+    #[serde(default)]
+    pub system: OperatingSystem,
 }
 
 /// A process that presents or verifies certificates.

@@ -393,6 +393,15 @@ pub enum Action {
         /// The component that it runs.
         component: Component,
     },
+    /// Stops a service, removes what its process makes anew when it starts without, and starts it again.
+    StartAfresh {
+        /// The service's name.
+        unit: String,
+        /// The component that it runs.
+        component: Component,
+        /// Absolute paths of what goes; the first is there again before this ends.
+        forget: Vec<String>,
+    },
     /// Lets another etcd member lead, if the one on this node does.
     YieldEtcdLeadership {
         /// The node whose member should lead.
@@ -540,6 +549,16 @@ pub enum Predicate {
         /// The CA.
         ca: CaRef,
     },
+    /// The first certificate in this file on this node is one that the CA signed. For what nobody presents to us: a
+    /// kubelet's client certificate that the cluster issued.
+    HoldsLeafOf {
+        /// The node.
+        node: NodeName,
+        /// Absolute path.
+        path: String,
+        /// The CA.
+        ca: CaRef,
+    },
     /// Aggregated APIs are Available.
     AggregatedApisAvailable,
     /// The component's process on this node has read these files again, and whoever follows it has followed: they have
@@ -565,6 +584,7 @@ impl Predicate {
             | Predicate::StartedAfter { node, .. }
             | Predicate::ReadAgain { node, .. }
             | Predicate::NodeReady { node }
+            | Predicate::HoldsLeafOf { node, .. }
             | Predicate::AcceptsClientsOf { node, .. }
             | Predicate::RefusesClientsOf { node, .. } => Some(node),
             Predicate::EtcdHealthy
@@ -620,6 +640,9 @@ impl fmt::Display for Predicate {
             }
             Predicate::RefusesClientsOf { node, ca } => {
                 write!(f, "kube-apiserver on {node} refuses clients of the {}", list(&[*ca]))
+            }
+            Predicate::HoldsLeafOf { node, path, ca } => {
+                write!(f, "{path} on {node} holds a certificate of the {}", list(&[*ca]))
             }
             Predicate::AggregatedApisAvailable => f.write_str("aggregated APIs are Available"),
             Predicate::ReadAgain { node, component, .. } => {

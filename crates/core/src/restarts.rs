@@ -117,7 +117,8 @@ const fn restarted_by(action: &Action) -> Option<Component> {
     match action {
         Action::ReplaceStaticPod { component, .. }
         | Action::EndProcess { component }
-        | Action::RestartUnit { component, .. } => Some(*component),
+        | Action::RestartUnit { component, .. }
+        | Action::StartAfresh { component, .. } => Some(*component),
         _ => None,
     }
 }
@@ -177,6 +178,17 @@ fn reasons(component: Component, step: &Step, changed: &BTreeSet<String>) -> Vec
             }
             if is("kubeletserver.crt") {
                 reasons.push("it reads its serving certificate at its start only");
+            }
+            let roots = layout::windows::ROOTS;
+            let serving = format!("{}.crt", layout::windows::KUBELET_SERVING);
+            if changed.contains(roots) || changed.contains(layout::windows::KUBECONFIG) {
+                reasons.push("it reads its kubeconfig with the CA that it trusts at its start only");
+            }
+            if changed.contains(&serving) {
+                reasons.push("it reads its serving certificate at its start only");
+            }
+            if matches!(step.action, Action::StartAfresh { .. }) {
+                reasons.push("it is to ask for a client certificate of the new CA");
             }
             if starts(KUBELET_PKI) || is("client.crt") {
                 reasons.push("it reads its client certificate at its start only");

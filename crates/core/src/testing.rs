@@ -17,7 +17,7 @@ use crate::layout::{
     self, MONITORS, admin_kubeconfig, certificate_file, etcd_peer, kubelet_client_link, manifest_file,
 };
 use crate::model::{
-    Cluster, ClusterName, Component, KubernetesVersion, Layout, LeafId, Node, NodeName, Role,
+    Cluster, ClusterName, Component, KubernetesVersion, Layout, LeafId, Node, NodeName, OperatingSystem, Role,
 };
 use crate::planner::Naming;
 
@@ -39,6 +39,8 @@ pub struct Shape {
     pub control_planes: usize,
     /// Number of agents.
     pub agents: usize,
+    /// Number of agents that run Windows, besides.
+    pub windows_agents: usize,
     /// Minor version of Kubernetes.
     pub minor: u16,
     /// How manifests are written.
@@ -67,6 +69,7 @@ impl Default for Shape {
         Self {
             control_planes: 3,
             agents: 2,
+            windows_agents: 0,
             minor: 34,
             style: Style::Flow,
             front_proxy: true,
@@ -119,6 +122,7 @@ impl Shape {
             role,
             index,
             address: Some(IpAddr::V4(Ipv4Addr::new(10, 240, 0, last))),
+            system: OperatingSystem::Linux,
         };
         let small = |index: usize| u8::try_from(index).unwrap_or(u8::MAX / 2);
         (0..self.control_planes)
@@ -127,6 +131,10 @@ impl Shape {
                 (0..self.agents)
                     .map(|index| node(format!("k8s-linux-1-{index}"), Role::Agent, index, 50 + small(index))),
             )
+            .chain((0..self.windows_agents).map(|index| Node {
+                system: OperatingSystem::Windows,
+                ..node(format!("1000k8s01{index}"), Role::Agent, self.agents + index, 150 + small(index))
+            }))
             .collect()
     }
 
@@ -142,6 +150,9 @@ impl Shape {
 
     fn node(&self, node: &Node) -> NodeFacts {
         let master = node.role == Role::ControlPlane;
+        if node.system == OperatingSystem::Windows {
+            return self.windows_node(node);
+        }
         let mut files = vec![file("ca.crt", 0o644, Some(authority("ca")))];
         files.extend(pair("client", issued("client", "ca")));
         let mut serving = issued(node.name.as_str(), "nobody");
@@ -205,6 +216,43 @@ impl Shape {
         }
     }
 
+    fn windows_node(&self, node: &Node) -> NodeFacts {
+        use crate::layout::windows;
+        let at = |path: &str, certificates| FileFacts {
+            path: path.to_owned(),
+            certificates,
+            owner: "S-1-5-18:S-1-5-18".to_owned(),
+            ..file("x", 0o644, None)
+        };
+        let mut serving = issued(node.name.as_str(), "nobody");
+        serving.is_ca = true;
+        serving.signed_by = None;
+        let base = windows::KUBELET_SERVING;
+        let mut files = vec![
+            at(windows::ROOTS, vec![authority("ca")]),
+            at(windows::KUBECONFIG, vec![authority("ca"), issued("client", "ca")]),
+            at(&format!("{base}.crt"), vec![serving]),
+            at(&format!("{base}.key"), Vec::new()),
+        ];
+        if self.kubelet_clients {
+            let pem = format!(r"{}\kubelet-client-2026-01-02-03-04-05.pem", windows::KUBELET_PKI);
+            let there = at(&pem, vec![issued(&format!("system:node:{}", node.name), "ca")]);
+            let link = Some(pem);
+            files.push(FileFacts { path: windows::KUBELET_CLIENT.to_owned(), link, ..there.clone() });
+            files.push(there);
+        }
+        let process = |(pid, component)| ProcessFacts { component, pid, started: timestamp(NOW - 86_400) };
+        NodeFacts {
+            hostname: node.name.to_string(),
+            clock_offset_ms: 3,
+            free_bytes: 4 << 30,
+            files,
+            processes: (2000..).zip([Component::Kubelet, Component::KubeProxy]).map(process).collect(),
+            active_units: Vec::new(),
+            missing_tools: Vec::new(),
+        }
+    }
+
     fn servers(&self, nodes: &[Node]) -> Vec<(Server, Observed<ServerFacts>)> {
         let shows = |leaf: &str, names: &[&str]| {
             Observed::Seen(ServerFacts {
@@ -229,7 +277,10 @@ impl Shape {
         let status = |node: &Node| NodeStatus {
             name: node.name.clone(),
             address: node.address,
-            operating_system: "linux".to_owned(),
+            operating_system: match node.system {
+                OperatingSystem::Linux => "linux".to_owned(),
+                OperatingSystem::Windows => "windows".to_owned(),
+            },
             ready: true,
             renewed: Some(timestamp(NOW - 5)),
         };

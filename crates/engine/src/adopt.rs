@@ -127,7 +127,7 @@ async fn originals(setup: &Setup, inventory: &Inventory) -> PortResult<Option<(R
         if inventory.nodes.get(&node.name).and_then(Observed::seen).is_none() {
             continue;
         }
-        let question = observe::question(&inventory.cluster, node.role);
+        let question = observe::question(&inventory.cluster, node.role, node.system);
         let Some((of, files)) = setup.ports.nodes.remains(&node.name, &question).await? else { continue };
         if run.get_or_insert_with(|| of.clone()) != &of {
             return Err(refused("nodes hold the originals of different runs"));

@@ -10,7 +10,7 @@ use kubecert_core::inventory::{
     ServerFacts,
 };
 use kubecert_core::layout;
-use kubecert_core::model::{Cluster, Component, LeafId, Node, NodeName, Role, TrustDomain};
+use kubecert_core::model::{Cluster, Component, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
 use kubecert_pki::{Certificate, DistinguishedName};
 
 use crate::facts::certificate_facts;
@@ -26,6 +26,7 @@ pub async fn inventory(ports: &Ports, described: &Cluster, old: &PkiSet) -> Inve
     let (api, etcd, plane_facts) =
         futures::join!(ports.api.look(), ports.etcd.members(), look_at_all(ports, described, &planes));
     let cluster = complete(described, api.as_ref().ok());
+    ports.nodes.learn(&cluster.nodes);
     let agents: Vec<Node> = cluster.agents().cloned().collect();
     let (agent_facts, servers) =
         futures::join!(look_at_all(ports, &cluster, &agents), shake_hands(ports, &cluster));
@@ -79,7 +80,16 @@ pub async fn server(ports: &Ports, server: &Server) -> PortResult<ServerFacts> {
 }
 
 /// The question that an inventory asks a node.
-pub fn question(cluster: &Cluster, role: Role) -> NodeQuestion {
+pub fn question(cluster: &Cluster, role: Role, system: OperatingSystem) -> NodeQuestion {
+    if system == OperatingSystem::Windows {
+        let own = [layout::windows::ROOTS, layout::windows::KUBECONFIG, layout::windows::KUBELET_PKI];
+        return NodeQuestion {
+            paths: own.map(str::to_owned).to_vec(),
+            components: vec![Component::Kubelet, Component::KubeProxy],
+            tools: vec![layout::windows::KUBELET_SERVICE.to_owned()],
+            ..NodeQuestion::default()
+        };
+    }
     let mut paths = vec![layout::CERTIFICATES.to_owned(), layout::kubelet_client_link()];
     let mut texts = Vec::new();
     let mut components = vec![Component::Kubelet];
@@ -107,7 +117,7 @@ async fn look_at_all(
     nodes: &[Node],
 ) -> Vec<(NodeName, Observed<NodeFacts>)> {
     join_all(nodes.iter().map(|node| async move {
-        let question = question(cluster, node.role);
+        let question = question(cluster, node.role, node.system);
         (node.name.clone(), observed(ports.nodes.look(&node.name, &question).await))
     }))
     .await
@@ -146,6 +156,8 @@ fn complete(described: &Cluster, api: Option<&ApiFacts>) -> Cluster {
         role: Role::Agent,
         index,
         address: status.address,
+        // Of another system the plan says that it does not know it.
+        system: OperatingSystem::named(&status.operating_system).unwrap_or_default(),
     }));
     cluster
 }

@@ -14,7 +14,7 @@ use kubecert_core::inventory::{
     ApiFacts, CaBundleHolder, EtcdMember, FileFacts, NodeFacts, NodeStatus, ObjectRef, ProcessFacts, Server,
     WorkloadRef,
 };
-use kubecert_core::model::{Component, NodeName, RunId};
+use kubecert_core::model::{Component, Node, NodeName, RunId};
 use kubecert_core::plan::{Access, ApiObject};
 use tokio::io::{AsyncRead, AsyncWrite};
 use zeroize::Zeroizing;
@@ -157,11 +157,26 @@ pub struct AuditedClient {
     pub last: Timestamp,
 }
 
+/// How a component came to run that was started without what it makes itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartedBy {
+    /// By its service.
+    Restart,
+    /// By AKS engine's reset of the whole node, since the service alone did not bring it about.
+    NodeReset,
+}
+
 /// The nodes, over SSH.
 ///
-/// Everything that is done on a node is appended to `/var/log/azure/rotate-certs.log` there, without secrets.
+/// Everything that is done on a node is appended to `/var/log/azure/rotate-certs.log` there (on Windows to
+/// `c:\k\rotate-certs.log`), without secrets.
 #[async_trait]
 pub trait Nodes: Send + Sync {
+    /// Tells what the nodes run, before any of them is spoken to; one of which nothing was told runs Linux.
+    fn learn(&self, nodes: &[Node]) {
+        let _all_alike = nodes;
+    }
+
     /// Opens the session to a node, so that later calls are quick and errors come early.
     async fn connect(&self, node: &NodeName) -> PortResult<()>;
 
@@ -221,6 +236,20 @@ pub trait Nodes: Send + Sync {
         unit: &str,
         component: Component,
     ) -> PortResult<ProcessFacts>;
+
+    /// Stops a service, removes `forget`, starts it again, and waits until its process runs and has made the first of them
+    /// anew. Windows only.
+    async fn start_afresh(
+        &self,
+        node: &NodeName,
+        unit: &str,
+        component: Component,
+        forget: &[String],
+    ) -> PortResult<(ProcessFacts, StartedBy)> {
+        let _nowhere = (unit, forget);
+        let what = format!("cannot start {component} on {node} afresh");
+        Err(PortError::new(Fault::Unexpected, what, "no node here runs Windows"))
+    }
 
     /// What a run has left on the node: its id, and the files of the question as that run found them. `None` where no run
     /// has backed anything up.

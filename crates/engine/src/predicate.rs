@@ -9,7 +9,7 @@ use kubecert_core::inventory::{CaRef, EtcdMember, Server};
 use kubecert_core::material::{ChainForm, Part};
 use kubecert_core::model::{Component, Generation, LeafId, NodeName, TrustDomain};
 use kubecert_core::plan::Predicate;
-use kubecert_pki::parse_pem_certificates;
+use kubecert_pki::{Certificate, parse_pem_certificates};
 
 use crate::issue::throw_away_client;
 use crate::ports::{Credentials, Fault, Identity, NodeQuestion, PortError, PortResult, Ports};
@@ -134,6 +134,7 @@ pub async fn evaluate(scene: Scene<'_>, predicate: &Predicate) -> PortResult<Ver
         Predicate::ReadAgain { node, component, files, seconds } => {
             read_again(scene, node, *component, files, *seconds).await
         }
+        Predicate::HoldsLeafOf { node, path, ca } => holds_leaf_of(scene, node, path, *ca).await,
         Predicate::AggregatedApisAvailable => {
             let unavailable = scene.ports.api.unavailable_aggregated_apis().await?;
             let names: Vec<String> =
@@ -273,6 +274,24 @@ async fn process_start(
         .filter(|process| process.component == component)
         .map(|process| process.started);
     Ok(started.max().map(|started| (started, changed)))
+}
+
+/// Whether the first certificate in a file is one that the CA signed. Who wrote it is not known, so that the signature is
+/// what counts.
+async fn holds_leaf_of(scene: Scene<'_>, node: &NodeName, path: &str, ca: CaRef) -> PortResult<Verdict> {
+    let authority =
+        scene.vault.certificate(&Part::Ca(ca.domain, ca.generation)).map_err(|error| own(&error))?;
+    let question = NodeQuestion { paths: vec![path.to_owned()], ..NodeQuestion::default() };
+    let facts = scene.ports.nodes.look(node, &question).await?;
+    let Some(leaf) = facts.file(path).and_then(|file| file.certificates.first()) else {
+        return Ok(Verdict::Not("there is no certificate".to_owned()));
+    };
+    let signed = Certificate::from_pem(&leaf.pem).is_ok_and(|leaf| leaf.signed_by(authority).is_ok());
+    Ok(if signed {
+        Verdict::Holds(format!("{}, serial {}", leaf.subject, leaf.serial))
+    } else {
+        Verdict::Not("the one that is there was signed by another CA".to_owned())
+    })
 }
 
 /// Whether a process has had the time to read some files again.

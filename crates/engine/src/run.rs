@@ -610,6 +610,11 @@ pub(crate) struct Way {
 pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError> {
     let Way { run, vault, mut execution, mut journal, started, begun, errand } = way;
     let credentials = first_credentials(&vault)?;
+    // A run that goes on looks at nothing before it acts.
+    let before: Option<Inventory> = run.read_json("before.json").ok();
+    if let Some(before) = before {
+        setup.ports.nodes.learn(&before.cluster.nodes);
+    }
     let context = Arc::new(Context {
         ports: setup.ports.clone(),
         vault,

@@ -10,7 +10,9 @@ use kubecert_core::plan::{Action, ApiObject, FileWrite, Step, Target};
 use zeroize::Zeroizing;
 
 use crate::kubeconfig::replace_credentials;
-use crate::ports::{Credentials, Diversion, Fault, FileBytes, FileContent, Identity, PortError, PortResult};
+use crate::ports::{
+    Credentials, Diversion, Fault, FileBytes, FileContent, Identity, PortError, PortResult, StartedBy,
+};
 use crate::predicate;
 use crate::run::Context;
 use crate::vault::{VaultError, pkcs8};
@@ -109,6 +111,16 @@ async fn on_node(
             }
             let process = nodes.restart_unit(node, unit, *component).await?;
             Ok(format!("process {} since {}", process.pid, process.started))
+        }
+        Action::StartAfresh { unit, component, forget } => {
+            let (process, by) = nodes.start_afresh(node, unit, *component, forget).await?;
+            let how = match by {
+                StartedBy::Restart => "",
+                StartedBy::NodeReset => {
+                    "; the node's network was reset, since the service alone did not bring it about"
+                }
+            };
+            Ok(format!("process {} since {}{how}", process.pid, process.started))
         }
         Action::YieldEtcdLeadership { to } => {
             context.ports.etcd.yield_leadership(node, to).await?;

@@ -49,13 +49,15 @@ fn files(
     let mut results = Vec::new();
     let link = layout::kubelet_client_link();
     let of_interest =
-        facts.files.iter().filter(|file| file.path.starts_with(layout::CERTIFICATES) || file.path == link);
+        facts.files.iter().filter(|file| layout::is_certificate_path(&file.path) || file.path == link);
     for file in of_interest.filter(|file| !file.certificates.is_empty()) {
         let what = format!("{} on {node}", file.path);
-        let base = file.path.rsplit('/').next().unwrap_or_default().trim_end_matches(".crt");
+        let base = file.path.rsplit(['/', '\\']).next().unwrap_or_default().trim_end_matches(".crt");
         let Some(leaf) = file.certificates.first() else { continue };
         let (ok, found) = if leaf.not_after <= now {
             (false, format!("ended on {}", leaf.not_after.strftime("%F")))
+        } else if file.path == layout::windows::KUBECONFIG {
+            kubeconfig(inventory, ca, &file.certificates)
         } else if base == "ca" {
             let same = file.certificates.len() == 1 && leaf.fingerprint == ca.fingerprint;
             (same, format!("{} certificates, {}", file.certificates.len(), short(leaf)))
@@ -75,10 +77,18 @@ fn files(
         };
         results.push(verified(what, ok, found));
     }
-    if facts.files.iter().any(|file| file.path.starts_with(layout::STAGE)) {
-        results.push(verified(format!("{} on {node}", layout::STAGE), false, "left by a run"));
+    if let Some(left) = facts.files.iter().find(|file| layout::is_staged(&file.path)) {
+        results.push(verified(format!("{} on {node}", left.path), false, "left by a run"));
     }
     results
+}
+
+/// A Windows node's kubeconfig: the CA, and the shared client certificate.
+fn kubeconfig(inventory: &Inventory, ca: &CertificateFacts, held: &[CertificateFacts]) -> (bool, String) {
+    let described = inventory.description.certificates.get(&LeafId::from("client"));
+    let ok = matches!(held, [root, leaf] if root.fingerprint == ca.fingerprint
+        && described.is_some_and(|described| described.fingerprint == leaf.fingerprint));
+    (ok, format!("{} certificates, {}", held.len(), held.last().map(short).unwrap_or_default()))
 }
 
 /// The front proxy's files are the same on all control planes: AKS engine's own rotation has been seen to leave them

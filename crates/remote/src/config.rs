@@ -32,6 +32,8 @@ pub struct SshConfig {
     /// Where nodes are found whose names the bastion cannot resolve: name, then address and port. Host keys are looked for
     /// under the node's name and that port all the same.
     pub addresses: BTreeMap<NodeName, (String, u16)>,
+    /// Who logs in to nodes that run Windows; `None` where the cluster's description tells of nobody.
+    pub windows: Option<WindowsLogin>,
     /// How long the way to a host, greeting and authentication together may take.
     pub connect_timeout: Duration,
 }
@@ -58,8 +60,40 @@ impl SshConfig {
             host_keys,
             node_port: 22,
             addresses: BTreeMap::new(),
+            windows: None,
             connect_timeout: Self::CONNECT_TIMEOUT,
         }
+    }
+}
+
+/// Who logs in to Windows nodes: an administrator there, with the key that opens the other nodes if the node knows it, and
+/// with the password otherwise.
+#[derive(Clone, Debug)]
+pub struct WindowsLogin {
+    /// The user's name.
+    pub user: String,
+    /// The password, if there is one.
+    pub password: Option<Password>,
+}
+
+/// A user's password. Its memory is wiped when it is dropped.
+#[derive(Clone)]
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// Takes a password.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(Zeroizing::new(text.into()))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
     }
 }
 

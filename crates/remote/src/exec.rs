@@ -4,16 +4,31 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use zeroize::Zeroizing;
 
 /// What every script begins with.
 const COMMON: &str = include_str!("scripts/common.sh");
 
+/// The same on Windows.
+const WINDOWS_COMMON: &str = include_str!("scripts/windows/common.ps1");
+
+/// What a script is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    /// POSIX shell, run as root.
+    Shell,
+    /// PowerShell, run by an administrator.
+    PowerShell,
+}
+
 /// An operation to be run as root on a node.
 pub(crate) struct Job {
     /// Its name in process lists and in the node's log.
     name: &'static str,
+    language: Language,
     /// The whole text of the script.
     script: String,
     /// Its parameters. They can be seen in process lists and in sudo's log, so nothing secret may be among them.
@@ -30,7 +45,36 @@ impl Job {
     /// A job made of these parts of script, one after another.
     pub(crate) fn new(name: &'static str, parts: &[&str], limit: Duration, what: impl Into<String>) -> Self {
         let script = assemble(parts);
-        Self { name, script, args: Vec::new(), input: Zeroizing::default(), limit, what: what.into() }
+        let language = Language::Shell;
+        Self {
+            name,
+            language,
+            script,
+            args: Vec::new(),
+            input: Zeroizing::default(),
+            limit,
+            what: what.into(),
+        }
+    }
+
+    /// The same in PowerShell. Its parameters are the first lines of its input.
+    pub(crate) fn windows(
+        name: &'static str,
+        parts: &[&str],
+        limit: Duration,
+        what: impl Into<String>,
+    ) -> Self {
+        let script = assemble_windows(parts);
+        let language = Language::PowerShell;
+        Self {
+            name,
+            language,
+            script,
+            args: Vec::new(),
+            input: Zeroizing::default(),
+            limit,
+            what: what.into(),
+        }
     }
 
     /// Adds a parameter.
@@ -50,6 +94,9 @@ impl Job {
     /// The script comes first on standard input. `head` takes exactly its length from a pipe, and `read` takes single
     /// lines, so what follows stays for the script.
     pub(crate) fn command(&self, sudo: bool) -> String {
+        if self.language == Language::PowerShell {
+            return windows_command(self.name);
+        }
         let sudo = if sudo { "sudo -n " } else { "" };
         let mut command = format!(
             "exec {sudo}/bin/sh -c 'text=$(head -c \"$1\") && shift && eval \"$text\"' kubecert-{} {}",
@@ -65,7 +112,10 @@ impl Job {
 
     /// Everything that goes to standard input.
     pub(crate) fn stream(&self) -> Zeroizing<Vec<u8>> {
-        let mut stream = Zeroizing::new(Vec::with_capacity(self.script.len() + self.input.len()));
+        let mut stream = Zeroizing::new(Vec::with_capacity(self.script.len() + self.input.len() + 8));
+        if self.language == Language::PowerShell {
+            stream.extend_from_slice(format!("{}\n", self.script.lines().count()).as_bytes());
+        }
         stream.extend_from_slice(self.script.as_bytes());
         stream.extend_from_slice(&self.input);
         stream
@@ -94,6 +144,37 @@ pub(crate) fn assemble(parts: &[&str]) -> String {
         script.push_str(part);
     }
     script
+}
+
+/// The same for Windows.
+pub(crate) fn assemble_windows(parts: &[&str]) -> String {
+    let mut script = WINDOWS_COMMON.to_owned();
+    for part in parts {
+        script.push_str(part);
+    }
+    // Otherwise the exit code says whether the last command succeeded, be it one that may fail.
+    script.push_str("exit 0\n");
+    script
+}
+
+/// What runs a script on Windows: it takes the lines of standard input, the first of which says how many lines of script
+/// follow it, and runs these with the rest at hand.
+///
+/// `powershell -Command -` would run standard input line by line, as if typed: a failure would not end it, and contents
+/// behind the script would be run as commands. `$input` has everything before anything runs.
+const WINDOWS_BEGINNING: &str = "$ErrorActionPreference='Stop';$ProgressPreference='SilentlyContinue';$all=@($input);\
+    $count=[int]$all[0];$text=[string]::Join(\"`n\",$all[1..$count]);$lines=@();\
+    if($all.Count-gt$count+1){$lines=@($all[($count+1)..($all.Count-1)])};. ([scriptblock]::Create($text))";
+
+/// The command line on Windows. The login shell may be cmd.exe, PowerShell or a POSIX shell; none of them finds anything
+/// to expand or to quote in base64.
+pub(crate) fn windows_command(name: &str) -> String {
+    let beginning = format!("$act='{name}';{WINDOWS_BEGINNING}");
+    let utf16: Vec<u8> = beginning.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    format!(
+        "powershell -NoProfile -NonInteractive -ExecutionPolicy Bypass -OutputFormat Text -EncodedCommand {}",
+        STANDARD.encode(utf16)
+    )
 }
 
 /// What came of a job.
@@ -147,6 +228,9 @@ fn failure(job: &Job, status: Option<u32>, stderr: &[u8]) -> PortError {
         Some(66) => job
             .error(Fault::Failed, said(cause))
             .remedy("Install it on the node, then run the same command again."),
+        Some(67) if job.language == Language::PowerShell => job.error(Fault::Timeout, said(cause)).remedy(
+            "Look at the node's c:\\k\\kubelet.err.log for why it does not start, then run the same command again.",
+        ),
         Some(67) => job.error(Fault::Timeout, said(cause)).remedy(
             "Look at the node's journal (`journalctl -u kubelet -u etcd`) for why it does not start, then run the \
              same command again.",

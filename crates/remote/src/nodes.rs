@@ -8,10 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backon::{ExponentialBuilder, Retryable as _};
 use kubecert_core::inventory::{FileFacts, NodeFacts, ProcessFacts};
-use kubecert_core::model::{Component, NodeName, RunId};
+use kubecert_core::model::{Component, Node, NodeName, OperatingSystem, RunId};
 use kubecert_engine::ports::{
-    AuditedClient, Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, Stream,
-    WrittenFile,
+    AuditedClient, Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, StartedBy,
+    Stream, WrittenFile,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
@@ -75,6 +75,8 @@ pub struct SshNodes {
     config: Arc<SshConfig>,
     bastion: Mutex<Option<Arc<Session>>>,
     nodes: std::sync::Mutex<BTreeMap<NodeName, Slot>>,
+    /// What nodes run that do not run Linux.
+    systems: std::sync::Mutex<BTreeMap<NodeName, OperatingSystem>>,
     /// The slots of the sessions that are open.
     open: std::sync::Mutex<Vec<Slot>>,
     places: Arc<Semaphore>,
@@ -96,6 +98,7 @@ impl SshNodes {
             config: Arc::new(config),
             bastion: Mutex::default(),
             nodes: std::sync::Mutex::default(),
+            systems: std::sync::Mutex::default(),
             open: std::sync::Mutex::default(),
             places: Arc::new(Semaphore::new(SESSIONS)),
             turn: Mutex::default(),
@@ -121,7 +124,7 @@ impl SshNodes {
             })?;
             // Nagle's algorithm would hold back the small messages of which all that is done here consists.
             let _ = stream.set_nodelay(true);
-            Session::open(&self.config, host, *port, stream).await
+            Session::open(&self.config, OperatingSystem::Linux, host, *port, stream).await
         };
         let session = match timeout(*connect_timeout, opening).await {
             Ok(session) => Arc::new(session?),
@@ -190,6 +193,15 @@ impl SshNodes {
         Some(open)
     }
 
+    fn system(&self, node: &NodeName) -> OperatingSystem {
+        let systems = self.systems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        systems.get(node).copied().unwrap_or_default()
+    }
+
+    fn is_windows(&self, node: &NodeName) -> bool {
+        self.system(node) == OperatingSystem::Windows
+    }
+
     const fn way<'a>(&'a self, node: &'a NodeName) -> Way<'a> {
         Way { nodes: self, node }
     }
@@ -214,7 +226,7 @@ impl SshNodes {
                 });
                 error
             })?;
-            Session::open(config, node.as_str(), port, tunnel).await
+            Session::open(config, self.system(node), node.as_str(), port, tunnel).await
         };
         match timeout(config.connect_timeout, opening).await {
             Ok(session) => session,
@@ -255,6 +267,11 @@ impl Exec for Way<'_> {
 
 #[async_trait]
 impl Nodes for SshNodes {
+    fn learn(&self, nodes: &[Node]) {
+        let mut systems = self.systems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        systems.extend(nodes.iter().map(|node| (node.name.clone(), node.system)));
+    }
+
     async fn connect(&self, node: &NodeName) -> PortResult<()> {
         let connected = self.session(node).await.map(drop);
         self.idle.notify_one();
@@ -262,10 +279,16 @@ impl Nodes for SshNodes {
     }
 
     async fn look(&self, node: &NodeName, question: &NodeQuestion) -> PortResult<NodeFacts> {
+        if self.is_windows(node) {
+            return ops::windows::look(&self.way(node), node, question).await;
+        }
         ops::look(&self.way(node), node, question).await
     }
 
     async fn read(&self, node: &NodeName, path: &str) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
+        if self.is_windows(node) {
+            return ops::windows::read(&self.way(node), node, path).await;
+        }
         ops::read(&self.way(node), node, path).await
     }
 
@@ -274,6 +297,9 @@ impl Nodes for SshNodes {
         node: &NodeName,
         question: &NodeQuestion,
     ) -> PortResult<Option<(RunId, Vec<FileFacts>)>> {
+        if self.is_windows(node) {
+            return ops::windows::remains(&self.way(node), node, question).await;
+        }
         ops::remains(&self.way(node), node, question).await
     }
 
@@ -282,6 +308,9 @@ impl Nodes for SshNodes {
     }
 
     async fn back_up(&self, node: &NodeName, run: &RunId, paths: &[String]) -> PortResult<()> {
+        if self.is_windows(node) {
+            return ops::windows::back_up(&self.way(node), node, run, paths).await;
+        }
         ops::back_up(&self.way(node), node, run, paths).await
     }
 
@@ -291,10 +320,16 @@ impl Nodes for SshNodes {
         run: &RunId,
         files: Vec<FileBytes>,
     ) -> PortResult<Vec<WrittenFile>> {
+        if self.is_windows(node) {
+            return ops::windows::write(&self.way(node), node, run, files).await;
+        }
         ops::write(&self.way(node), node, run, files).await
     }
 
     async fn remove(&self, node: &NodeName, paths: &[String]) -> PortResult<()> {
+        if self.is_windows(node) {
+            return ops::windows::remove(&self.way(node), node, paths).await;
+        }
         ops::remove(&self.way(node), node, paths).await
     }
 
@@ -336,7 +371,20 @@ impl Nodes for SshNodes {
         unit: &str,
         component: Component,
     ) -> PortResult<ProcessFacts> {
+        if self.is_windows(node) {
+            return ops::windows::restart_unit(&self.way(node), node, unit, component).await;
+        }
         ops::restart_unit(&self.way(node), node, unit, component).await
+    }
+
+    async fn start_afresh(
+        &self,
+        node: &NodeName,
+        unit: &str,
+        component: Component,
+        forget: &[String],
+    ) -> PortResult<(ProcessFacts, StartedBy)> {
+        ops::windows::start_afresh(&self.way(node), node, unit, component, forget).await
     }
 
     async fn dial(&self, node: &NodeName, host: &str, port: u16) -> PortResult<Box<dyn Stream>> {

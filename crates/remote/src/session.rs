@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use kubecert_core::model::OperatingSystem;
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use russh::client::{self, Handle, Handler};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate};
@@ -14,7 +15,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::config::SshConfig;
+use crate::config::{SshConfig, WindowsLogin};
 use crate::exec::{Job, Output};
 use crate::fault::{protocol_error, tunnel_error};
 
@@ -64,6 +65,7 @@ impl Session {
     /// Greets and authenticates over a stream to `host`. The caller limits the time.
     pub(crate) async fn open(
         config: &Arc<SshConfig>,
+        system: OperatingSystem,
         host: &str,
         port: u16,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -82,7 +84,10 @@ impl Session {
             Err(Stop::HostKey(error)) => return Err(*error),
             Err(Stop::Protocol(source)) => return Err(protocol_error(&what, &source)),
         };
-        authenticate(&mut handle, config, host).await?;
+        match system {
+            OperatingSystem::Linux => authenticate(&mut handle, config, host).await?,
+            OperatingSystem::Windows => authenticate_on_windows(&mut handle, config, host).await?,
+        }
         let mut round_trip = Duration::MAX;
         for _ in 0..PINGS {
             let asked = Instant::now();
@@ -93,7 +98,7 @@ impl Session {
         Ok(Self {
             handle,
             name: host.to_owned(),
-            sudo: config.user != "root",
+            sudo: system == OperatingSystem::Linux && config.user != "root",
             scripts: Semaphore::new(SCRIPTS),
             tunnels: Arc::new(Semaphore::new(TUNNELS)),
             round_trip,
@@ -331,10 +336,63 @@ impl Handler for Guard {
 
 async fn authenticate(handle: &mut Handle<Guard>, config: &SshConfig, host: &str) -> PortResult<()> {
     let what = format!("cannot log in to {host} as {}", config.user);
+    if with_key(handle, config, &config.user, &what).await? {
+        return Ok(());
+    }
+    Err(PortError::new(Fault::Refused, what, "the key is not accepted").remedy(format!(
+        "Give the private key that belongs to the administrator's public key, and see that {} is the administrator's \
+         name on that host.",
+        config.user
+    )))
+}
+
+/// The key first, which tells the node nothing that it does not know, then the password, as the ancestor does.
+async fn authenticate_on_windows(
+    handle: &mut Handle<Guard>,
+    config: &SshConfig,
+    host: &str,
+) -> PortResult<()> {
+    let what = format!("cannot log in to {host}, which runs Windows");
+    let Some(WindowsLogin { user, password }) = &config.windows else {
+        return Err(PortError::new(Fault::Refused, what, "the api model has no windowsProfile with a user").remedy(
+            "Restore windowsProfile in the api model from the deployment's output, or remove the node from the cluster.",
+        ));
+    };
+    let what = format!("{what}, as {user}");
+    if with_key(handle, config, user, &what).await? {
+        return Ok(());
+    }
+    let Some(password) = password else {
+        return Err(PortError::new(
+            Fault::Refused,
+            what,
+            "the key is not accepted, and the api model has no windowsProfile.adminPassword",
+        )
+        .remedy("Restore the password in the api model, or add the public key to administrators_authorized_keys there."));
+    };
+    match handle.authenticate_password(user, password.expose()).await {
+        Ok(client::AuthResult::Success) => Ok(()),
+        Ok(client::AuthResult::Failure { .. }) => {
+            Err(PortError::new(Fault::Refused, what, "neither the key nor the password is accepted").remedy(
+                "Put the present password into windowsProfile.adminPassword of the api model, or add the public key to \
+                 administrators_authorized_keys on the node.",
+            ))
+        }
+        Err(source) => Err(protocol_error(&what, &source)),
+    }
+}
+
+/// Tries the key; whether it is accepted.
+async fn with_key(
+    handle: &mut Handle<Guard>,
+    config: &SshConfig,
+    user: &str,
+    what: &str,
+) -> PortResult<bool> {
     let key = config.private_key.key();
     let hash = if key.algorithm().is_rsa() {
         use russh::keys::HashAlg;
-        match handle.best_supported_rsa_hash().await.map_err(|source| protocol_error(&what, &source))? {
+        match handle.best_supported_rsa_hash().await.map_err(|source| protocol_error(what, &source))? {
             Some(Some(hash)) => Some(hash),
             // A server that does not say what it takes is old; every one since OpenSSH 7.2 takes this.
             None => Some(HashAlg::Sha256),
@@ -348,16 +406,9 @@ async fn authenticate(handle: &mut Handle<Guard>, config: &SshConfig, host: &str
         None
     };
     let signer = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
-    match handle.authenticate_publickey(&config.user, signer).await {
-        Ok(client::AuthResult::Success) => Ok(()),
-        Ok(client::AuthResult::Failure { .. }) => {
-            Err(PortError::new(Fault::Refused, what, "the key is not accepted").remedy(format!(
-                "Give the private key that belongs to the administrator's public key, and see that {} is the \
-                 administrator's name on that host.",
-                config.user
-            )))
-        }
-        Err(source) => Err(protocol_error(&what, &source)),
+    match handle.authenticate_publickey(user, signer).await {
+        Ok(result) => Ok(result.success()),
+        Err(source) => Err(protocol_error(what, &source)),
     }
 }
 

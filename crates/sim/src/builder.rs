@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use kubecert_core::inventory::{CaBundleHolder, ObjectRef, WorkloadKind, WorkloadRef};
-use kubecert_core::layout::{self, certificate_file, manifest_file};
+use kubecert_core::layout::{self, certificate_file, manifest_file, windows};
 use kubecert_core::model::{
-    Cluster, ClusterName, Component, Layout, LeafId, Node, NodeName, Role, TrustDomain,
+    Cluster, ClusterName, Component, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain,
 };
 use kubecert_engine::vault::PkiSet;
 use kubecert_pki::{Certificate, Fingerprint, KeyEncoding, PrivateKey};
@@ -86,7 +86,8 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
 }
 
 fn describe(config: &SimConfig) -> Result<Cluster, SimError> {
-    if config.control_planes == 0 || config.control_planes > 9 || config.agents > MOST_AGENTS {
+    let agents = config.agents + config.windows_agents;
+    if config.control_planes == 0 || config.control_planes > 9 || agents > MOST_AGENTS {
         return Err(SimError::Build(format!(
             "1 to 9 control planes and up to {MOST_AGENTS} agents can be simulated"
         )));
@@ -102,17 +103,25 @@ fn describe(config: &SimConfig) -> Result<Cluster, SimError> {
         let name = match role {
             Role::ControlPlane => NodeName::new(format!("k8s-master-{number}-{index}")),
             Role::Agent => {
-                let pool = pools.get(index).copied().unwrap_or("linuxpool");
-                NodeName::new(format!("k8s-{pool}-{number}-{index}"))
+                if index >= config.agents {
+                    // Fifteen characters are all that a Windows host name may have.
+                    let half = number.get(..4).unwrap_or(&number);
+                    NodeName::new(format!("{half}k8s01{}", index - config.agents))
+                } else {
+                    let pool = pools.get(index).copied().unwrap_or("linuxpool");
+                    NodeName::new(format!("k8s-{pool}-{number}-{index}"))
+                }
             }
         };
-        Node { name, role, index, address: Some(address) }
+        let windows = role == Role::Agent && index >= config.agents;
+        let system = if windows { OperatingSystem::Windows } else { OperatingSystem::Linux };
+        Node { name, role, index, address: Some(address), system }
     };
     let planes = (0..config.control_planes).map(|index| {
         // The internal load balancer's address, which lies 10 above the first one's, is left out.
         node(Role::ControlPlane, index, at(255, 5 + index))
     });
-    let agents = (0..config.agents).map(|index| {
+    let agents = (0..agents).map(|index| {
         let third = u8::try_from(index / AGENTS_A_NET).unwrap_or(u8::MAX);
         node(Role::Agent, index, at(third, 20 + index % AGENTS_A_NET))
     });
@@ -152,6 +161,9 @@ fn pem_key(key: &PrivateKey) -> Result<String, SimError> {
 /// A node's disk and units, with nothing running yet.
 fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, SimError> {
     let address = node.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    if node.system == OperatingSystem::Windows {
+        return Ok(assembled(node, address, windows_disk(cluster, node, pki)?, &[]));
+    }
     let mut files: Vec<(String, String, u32, &str)> = Vec::new();
     let described = &pki.described;
     let certificate = |leaf: &LeafId| {
@@ -242,7 +254,40 @@ fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, Si
         }
         Role::Agent => &["kubelet-monitor.service"],
     };
-    Ok(Machine {
+    Ok(assembled(node, address, disk, units))
+}
+
+/// What is on a Windows agent's drive.
+fn windows_disk(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Disk, SimError> {
+    let described = &pki.described;
+    let leaf = LeafId::from("client");
+    let shared = described.leaves.get(&leaf).map(Certificate::to_pem).unwrap_or_default();
+    let key = described.leaf_keys.get(&leaf).map(pem_key).transpose()?.unwrap_or_default();
+    let ca = described.authorities.get(&TrustDomain::Cluster).map(Certificate::to_pem).unwrap_or_default();
+    let server = "https://10.255.255.15:443";
+    let kubeconfig = texts::admin_kubeconfig(cluster.name.as_str(), server, &ca, &shared, &key);
+    let own = pki.kubelet_server(&node.name)?;
+    let client = pki.kubelet_client(&node.name)?;
+    let current = format!(r"{}\kubelet-client-{FIRST_STAMP}.pem", windows::KUBELET_PKI);
+    let files = [
+        (windows::ROOTS.to_owned(), bytes(ca)),
+        (windows::KUBECONFIG.to_owned(), bytes(kubeconfig)),
+        (format!("{}.crt", windows::KUBELET_SERVING), bytes(own.certificate.to_pem())),
+        (format!("{}.key", windows::KUBELET_SERVING), bytes(pem_key(&own.key)?)),
+        (current.clone(), bytes(client.certificate.to_pem() + &pem_key(&client.key)?)),
+        (windows::KUBELET_CLIENT.to_owned(), crate::files::Stored::Link(current)),
+    ];
+    let mut disk = Disk::default();
+    for (path, content) in files {
+        let owner = "S-1-5-18:S-1-5-18".to_owned();
+        let (modified, clock_error) = (Duration::ZERO, SignedDuration::ZERO);
+        disk.put(&path, File { content, mode: 0o644, owner, modified, clock_error });
+    }
+    Ok(disk)
+}
+
+fn assembled(node: &Node, address: IpAddr, disk: Disk, units: &[&str]) -> Machine {
+    Machine {
         node: node.clone(),
         address,
         disk,
@@ -258,7 +303,7 @@ fn machine(cluster: &Cluster, node: &Node, pki: &FreshPki) -> Result<Machine, Si
         last_pid: 1000,
         ended: BTreeMap::new(),
         ailments: Ailments::default(),
-    })
+    }
 }
 
 /// The etcd keys through which masters share the front proxy's files; each value begins with a space, as AKS engine's
@@ -328,9 +373,12 @@ fn power_on(world: &mut World) {
 }
 
 fn place_workloads(world: &mut World, config: &SimConfig) {
-    let nodes = world.node_names();
+    // Nothing here tolerates Windows.
+    let linux = |node: &&Node| node.system == OperatingSystem::Linux;
+    let nodes: Vec<NodeName> =
+        world.cluster.nodes.iter().filter(linux).map(|node| node.name.clone()).collect();
     let workers: Vec<NodeName> =
-        match world.cluster.agents().map(|node| node.name.clone()).collect::<Vec<_>>() {
+        match world.cluster.agents().filter(linux).map(|node| node.name.clone()).collect::<Vec<_>>() {
             agents if agents.is_empty() => world.masters(),
             agents => agents,
         };

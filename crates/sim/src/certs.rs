@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use kubecert_core::inventory::CertificateFacts;
 use kubecert_engine::facts::certificate_facts;
@@ -13,6 +15,7 @@ use kubecert_pki::{
     Certificate, Fingerprint, PrivateKey, PublicKey, Usage, read_pem_certificates, verify_chain,
     verify_server_name,
 };
+use zeroize::Zeroizing;
 
 /// A list of certificates, as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,6 +101,8 @@ impl Store {
         if let Some(known) = self.parsed.get(&digest) {
             return known.clone();
         }
+        let embedded = embedded(bytes);
+        let bytes = embedded.as_deref().map_or(bytes, Vec::as_slice);
         let certificates = self.bundle(read_pem_certificates(bytes).into_iter().flatten().collect());
         let text = String::from_utf8_lossy(bytes);
         let private = PrivateKey::from_pem(&text).ok().map(|key| Fingerprint::of(key.spki_der()));
@@ -168,4 +173,18 @@ impl Store {
     pub(crate) fn pem(&self, bundle: BundleId) -> String {
         self.certificates(bundle).iter().map(|certificate| certificate.to_pem()).collect()
     }
+}
+
+/// The credentials that a kubeconfig holds itself: CAs, client certificate, key; nothing for what is no kubeconfig.
+fn embedded(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let mut pem = Zeroizing::new(Vec::new());
+    for key in ["certificate-authority-data", "client-certificate-data", "client-key-data"] {
+        let (_, rest) = text.split_once(key)?;
+        let value = rest.trim_start_matches(|c: char| " :\"".contains(c));
+        let end =
+            value.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c))).unwrap_or(value.len());
+        pem.extend_from_slice(&STANDARD.decode(&value[..end]).ok()?);
+    }
+    Some(pem)
 }

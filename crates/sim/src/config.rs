@@ -13,7 +13,9 @@ pub struct SimConfig {
     pub control_planes: usize,
     /// How many agents.
     pub agents: usize,
-    /// The agents' pools, by name and size; one pool with all of them if there is none. Sizes add up to `agents`.
+    /// How many agents run Windows, besides; no pod is placed on them.
+    pub windows_agents: usize,
+    /// The Linux agents' pools, by name and size; one pool with all of them if there is none. Sizes add up to `agents`.
     pub pools: Vec<(String, usize)>,
     /// The number in the nodes' names; made of the seed if it is not known.
     pub cluster_id: Option<String>,
@@ -74,6 +76,7 @@ impl SimConfig {
             name: "demo".to_owned(),
             control_planes,
             agents,
+            windows_agents: 0,
             pools: Vec::new(),
             cluster_id: None,
             endpoint: None,

@@ -83,9 +83,12 @@ impl Disk {
 
     /// Removes a file, or a directory with all that is in it. Returns what was removed.
     pub(crate) fn remove(&mut self, path: &str) -> Vec<String> {
-        let below = format!("{}/", path.trim_end_matches('/'));
-        let gone: Vec<String> =
-            self.files.keys().filter(|found| *found == path || found.starts_with(&below)).cloned().collect();
+        let gone: Vec<String> = self
+            .files
+            .keys()
+            .filter(|found| *found == path || below(found, path).is_some())
+            .cloned()
+            .collect();
         for path in &gone {
             self.files.remove(path);
         }
@@ -97,10 +100,9 @@ impl Disk {
         if self.files.contains_key(path) {
             return vec![path.to_owned()];
         }
-        let below = format!("{}/", path.trim_end_matches('/'));
         self.files
             .keys()
-            .filter(|found| found.strip_prefix(&below).is_some_and(|rest| !rest.contains('/')))
+            .filter(|found| below(found, path).is_some_and(|rest| !rest.contains(['/', '\\'])))
             .cloned()
             .collect()
     }
@@ -109,4 +111,9 @@ impl Disk {
     pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
     }
+}
+
+/// What of a file's path is below a directory, on either system.
+fn below<'a>(file: &'a str, directory: &str) -> Option<&'a str> {
+    file.strip_prefix(directory.trim_end_matches('/'))?.strip_prefix(['/', '\\'])
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kubecert_core::layout::{KUBELET_PKI, manifest_file};
+use kubecert_core::layout::{KUBELET_PKI, manifest_file, windows};
 use kubecert_core::model::{Component, NodeName};
 use kubecert_engine::ports::{Fault, PortError, PortResult};
 use zeroize::Zeroizing;
@@ -102,7 +102,7 @@ impl World {
         let mut due = Vec::new();
         let Some(machine) = self.machines.get_mut(node) else { return };
         // Behind a link that changed may be anything.
-        let link = path.starts_with(KUBELET_PKI);
+        let link = path.starts_with(KUBELET_PKI) || path.starts_with(windows::KUBELET_PKI);
         machine.from_disk.retain(|_, from| !link && !from.paths.iter().any(|known| known == path));
         for (component, process) in &machine.processes {
             for source in process.sources.iter().filter(|source| source.files.iter().any(|file| file == path))

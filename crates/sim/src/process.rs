@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kubecert_core::layout::{self, certificate_file, manifest_file};
+use kubecert_core::layout::{self, certificate_file, manifest_file, windows};
 use kubecert_core::manifest::flag_values;
 use kubecert_core::model::{Component, KubernetesVersion, Role};
-use kubecert_pki::Fingerprint;
+use kubecert_pki::{Certificate, Fingerprint};
 
 use crate::certs::{BundleId, Material, Store};
 use crate::files::Disk;
@@ -70,6 +70,10 @@ pub(crate) enum Shape {
     Signer,
     /// Keys.
     Keys,
+    /// The certificates of CAs in a kubeconfig.
+    KubeconfigRoots,
+    /// The client certificate in a kubeconfig, with its key.
+    KubeconfigPair,
 }
 
 /// Where a process gets something from.
@@ -146,6 +150,9 @@ pub(crate) fn sources(
 ) -> Vec<Source> {
     let watched = if version.at_least(23) { Loading::Watched } else { Loading::Polled(POLL) };
     let client = if version.at_least(19) { Loading::Polled(CLIENT_POLL) } else { Loading::AtStart };
+    if component == Component::Kubelet && disk.entry(windows::KUBECONFIG).is_some() {
+        return windows_kubelet(disk, watched);
+    }
     let mut found = Vec::new();
     let mut add = |slot, flags: &[&str], shape, loading| {
         let files: Vec<String> =
@@ -224,6 +231,33 @@ pub(crate) fn sources(
     found
 }
 
+/// What the kubelet of a Windows agent reads: its kubeconfig holds its credentials.
+fn windows_kubelet(disk: &Disk, watched: Loading) -> Vec<Source> {
+    let source = |slot, files: &[&str], shape, loading| {
+        let files = files.iter().map(|file| (*file).to_owned()).collect();
+        Source { slot, files, shape, loading }
+    };
+    let kubeconfig = [windows::KUBECONFIG];
+    let base = windows::KUBELET_SERVING;
+    let serving = [format!("{base}.crt"), format!("{base}.key")];
+    let own = disk.follow(windows::KUBELET_CLIENT).is_some();
+    vec![
+        source(Slot::ClientCa, &[windows::ROOTS], Shape::Roots, watched),
+        Source {
+            slot: Slot::Serving,
+            files: serving.to_vec(),
+            shape: Shape::Pair,
+            loading: Loading::AtStart,
+        },
+        source(Slot::ServerCa, &kubeconfig, Shape::KubeconfigRoots, Loading::AtStart),
+        if own {
+            source(Slot::Client, &[windows::KUBELET_CLIENT], Shape::Pair, Loading::AtStart)
+        } else {
+            source(Slot::Client, &kubeconfig, Shape::KubeconfigPair, Loading::AtStart)
+        },
+    ]
+}
+
 /// Reads a source from disk.
 pub(crate) fn load(source: &Source, disk: &Disk, store: &mut Store) -> Result<Material, LoadError> {
     let mut loaded = Material::empty();
@@ -239,7 +273,13 @@ pub(crate) fn load(source: &Source, disk: &Disk, store: &mut Store) -> Result<Ma
         }
         loaded.keys.extend(part.keys);
     }
-    let joined = store.join(&parts);
+    let mut joined = store.join(&parts);
+    if matches!(source.shape, Shape::KubeconfigRoots | Shape::KubeconfigPair) {
+        let roots = source.shape == Shape::KubeconfigRoots;
+        let all = store.certificates(joined).iter().map(|found| Certificate::clone(found));
+        let wanted = all.filter(|found| found.is_ca() == roots).collect();
+        joined = store.bundle(wanted);
+    }
     let certificates = store.certificates(joined);
     if source.shape == Shape::Keys {
         loaded.keys.extend(certificates.iter().map(|found| Fingerprint::of(found.public_key().spki_der())));
@@ -256,7 +296,7 @@ pub(crate) fn load(source: &Source, disk: &Disk, store: &mut Store) -> Result<Ma
         )));
     }
     loaded.certificates = joined;
-    if matches!(source.shape, Shape::Pair | Shape::Signer)
+    if matches!(source.shape, Shape::Pair | Shape::Signer | Shape::KubeconfigPair)
         && !loaded.keys.first().is_some_and(|key| store.fits(loaded.certificates, *key))
     {
         return Err(LoadError(format!("certificate and key in {} do not fit", source.files.join(" and "))));

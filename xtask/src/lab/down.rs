@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::node::pid_in;
-use super::{azure, base, cache, network, spec};
+use super::{azure, base, cache, network, spec, windows};
 use crate::cmd::{CommandExt as _, cmd};
 
 /// Removes the lab `name`. What is not there any more, or never was, is no error; what cannot be removed is.
@@ -15,6 +15,7 @@ pub(crate) fn down(name: &str) -> Result<()> {
     let dir = spec::dir_of(name)?;
     // First, so that it restarts no node that is to go.
     azure::stop(&dir);
+    windows::stop(&dir.join("state"))?;
     stop_nodes(&dir.join("state"))?;
     unmount_below(&dir)?;
     for ns in network::namespaces_of(name) {

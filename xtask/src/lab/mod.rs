@@ -24,6 +24,7 @@ mod spec;
 mod state;
 mod template;
 mod up;
+mod windows;
 mod wllog;
 mod workloads;
 

@@ -192,7 +192,48 @@ impl Model {
         Ok(if self.scale_set_masters()? { 50001 } else { 22 })
     }
 
-    /// The nodes in the order masters, agents, load balancer. Windows pools are left out: the lab cannot run them.
+    /// The Windows nodes, with the first addresses after those of `others`.
+    pub(crate) fn windows_nodes(&self, others: &[Node]) -> Result<Vec<Node>> {
+        let id = cluster_id(&self.dns_prefix()?);
+        let agents = others.iter().filter(|node| node.role == Role::Agent).map(|node| u32::from(node.ip));
+        let [a, b, c, _] = self.first_ip()?.octets();
+        let mut next =
+            agents.max().map_or(u32::from(Ipv4Addr::new(a, b, u8::from(c == 0), 4)), |last| last + 1);
+        let pools = self.property("/agentPoolProfiles").ok().and_then(Value::as_array);
+        let mut nodes: Vec<Node> = Vec::new();
+        for (pool, profile) in
+            pools.into_iter().flatten().enumerate().filter(|(_, profile)| !is_linux(profile))
+        {
+            for index in 0..usize::try_from(profile["count"].as_u64().unwrap_or(1))? {
+                let set = format!("{}k8s{pool:02}", &id[..4]);
+                let name = match profile["availabilityProfile"].as_str() {
+                    Some("AvailabilitySet") => format!("{set}{index}"),
+                    _scale_set => {
+                        let own = profile["vmssName"].as_str().filter(|name| !name.is_empty());
+                        format!("{}{}", own.unwrap_or(&set), base36(index))
+                    }
+                };
+                nodes.push(Node {
+                    short: format!("w{}", nodes.len()),
+                    name,
+                    role: Role::Agent,
+                    index,
+                    pool,
+                    ip: next.into(),
+                    pod_cidr: format!("10.244.{}.0/24", 200 + nodes.len()),
+                });
+                next += 1;
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// The user of Windows nodes, and the password if the model has one.
+    pub(crate) fn windows_login(&self) -> Result<(String, Option<String>)> {
+        Ok((self.text("/windowsProfile/adminUsername")?, self.text("/windowsProfile/adminPassword").ok()))
+    }
+
+    /// The nodes in the order masters, agents, load balancer. Windows pools are left out: they are no machines.
     pub(crate) fn nodes(&self) -> Result<Vec<Node>> {
         let id = cluster_id(&self.dns_prefix()?);
         let mut nodes = Vec::new();

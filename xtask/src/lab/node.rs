@@ -137,7 +137,7 @@ fn identify(spec: &Spec, node: &Node, root: &Path) -> Result<()> {
     write(&etc.join("machine-id"), &id, 0o444, (0, 0))?;
     write(&etc.join("resolv.conf"), "", 0o644, (0, 0))?;
     let mut hosts = format!("127.0.0.1 localhost\n{} {}\n", spec.public_ip, spec.fqdn);
-    for other in spec.members() {
+    for other in spec.members().chain(&spec.windows) {
         hosts += &format!("{} {}\n", other.ip, other.name);
     }
     write(&etc.join("hosts"), &hosts, 0o644, (0, 0))?;

@@ -31,6 +31,9 @@ pub(crate) struct Spec {
     pub(crate) network: [u8; 2],
     pub(crate) ssh_port: u16,
     pub(crate) nodes: Vec<Node>,
+    /// Windows nodes, which are no machines; see [`super::windows`].
+    #[serde(default)]
+    pub(crate) windows: Vec<Node>,
     /// False until `up` has come to its end.
     pub(crate) ready: bool,
     /// Azure's side; labs of before have none.

@@ -10,7 +10,7 @@ use super::azure::{self, Azure};
 use super::layout::Source;
 use super::model::Model;
 use super::spec::{Node, Spec, source};
-use super::{Up, base, cache, cluster, down, network, node, pki, snapshot, spec, workloads};
+use super::{Up, base, cache, cluster, down, network, node, pki, snapshot, spec, windows, workloads};
 use crate::cmd::{CommandExt as _, cmd};
 
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -40,6 +40,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     let mut model = Model::read(args.api_model.as_deref().unwrap_or(&example))?;
     model.set_counts(args.control_planes, args.agents)?;
     let mut spec = describe(name, &model, &programs)?;
+    windows::build(&spec)?;
     fs::create_dir_all(spec.output())?;
     spec.save()?;
     let ssh_key = make_ssh_key(&dir)?;
@@ -58,6 +59,9 @@ pub(crate) fn up(args: &Up) -> Result<()> {
             network::plug_in(&spec, node)?;
             node::make_root(&spec, node, &base, &template)?;
         }
+        for node in &spec.windows {
+            network::plug_in(&spec, node)?;
+        }
         progress.say("networks and root file systems");
         pki.join().unwrap_or_else(|_| bail!("the PKI's thread failed"))
     })?;
@@ -69,6 +73,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     progress.say("PKI");
 
     furnish(&spec, &model, &ssh_key, args.monitor_first_check)?;
+    spec.windows.iter().try_for_each(|node| windows::furnish(&spec, node))?;
     progress.say("node files");
     on_all(&spec, node::boot)?;
     on_all(&spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(60)))?;
@@ -91,6 +96,8 @@ pub(crate) fn up(args: &Up) -> Result<()> {
         workloads::wait(&spec)?;
         progress.say("workloads run");
     }
+    spec.windows.iter().try_for_each(|node| windows::start(&spec, node, &model, &ssh_key))?;
+    windows::wait(&spec)?;
     cluster::start_monitors(&spec)?;
     azure::start(&spec, &model)?;
     progress.say("Azure's side serves");
@@ -115,6 +122,7 @@ impl Progress {
 
 fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
     let nodes = model.nodes()?;
+    let windows = model.windows_nodes(&nodes)?;
     let [a, b, ..] = nodes.first().context("the model has no nodes")?.ip.octets();
     let version =
         fs::read_to_string(programs.join("VERSION")).context("the programs' directory has no VERSION")?;
@@ -132,6 +140,7 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
         network: [a, b],
         ssh_port: model.ssh_port()?,
         nodes,
+        windows,
         ready: false,
         azure: Some(Azure::of(model)),
     })

@@ -10,13 +10,14 @@ use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, Location, Un
 use kubecert_cluster::{ApiAvailability, EtcdClient, KubeClient, TlsProbe};
 use kubecert_core::event::{Event, Happening};
 use kubecert_core::model::{
-    Cluster, ClusterName, KubernetesVersion, Layout, LeafId, Node, NodeName, Role, TrustDomain,
+    Cluster, ClusterName, KubernetesVersion, Layout, LeafId, Node, NodeName, OperatingSystem, Role,
+    TrustDomain,
 };
 use kubecert_engine::ports::{Clock, Nodes, PortError, Ports};
 use kubecert_engine::run::Setup;
 use kubecert_engine::vault::PkiSet;
 use kubecert_pki::{Certificate, PrivateKey};
-use kubecert_remote::{HostKeys, SshConfig, SshNodes, UserKey};
+use kubecert_remote::{HostKeys, Password, SshConfig, SshNodes, UserKey, WindowsLogin};
 use tokio::sync::{mpsc, watch};
 
 use super::files::AncestorFiles;
@@ -122,6 +123,7 @@ impl Described {
                 role: Role::ControlPlane,
                 index,
                 address: Some(IpAddr::V4(address)),
+                system: OperatingSystem::Linux,
             })
             .collect();
         Ok(Cluster {
@@ -217,6 +219,10 @@ impl Described {
         });
         let mut config = SshConfig::new(reach.host.clone(), user, key, host_keys);
         config.bastion_port = reach.port;
+        config.windows = self.model.windows().map(|windows| WindowsLogin {
+            user: windows.admin_user.clone(),
+            password: windows.password().map(Password::new),
+        });
         let nodes = SshNodes::connect_bastion(config).await.map_err(port_error)?;
         Ok(Arc::new(nodes))
     }

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::error::ApiModelError;
 use super::kubernetes::Flags;
 use super::reader::Node;
@@ -134,13 +136,22 @@ impl LinuxProfile {
     }
 }
 
-/// How Windows nodes are entered. The password stays in the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// How Windows nodes are entered.
+#[derive(Debug, Clone)]
 pub struct WindowsProfile {
     /// The login name.
     pub admin_user: String,
     /// Whether nodes accept SSH; absent means yes.
     pub ssh_enabled: bool,
+    /// `adminPassword`, if the model has one; never printed.
+    password: Option<SecretString>,
+}
+
+/// Everything but the password.
+impl PartialEq for WindowsProfile {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.admin_user, self.ssh_enabled) == (&other.admin_user, other.ssh_enabled)
+    }
 }
 
 impl WindowsProfile {
@@ -148,6 +159,20 @@ impl WindowsProfile {
         Ok(Self {
             admin_user: node.text("adminUsername")?.unwrap_or_default(),
             ssh_enabled: node.truth("sshEnabled")?.unwrap_or(true),
+            password: node
+                .text("adminPassword")?
+                .filter(|password| !password.is_empty() && !is_vault_reference(password))
+                .map(SecretString::from),
         })
     }
+
+    /// The password, to log in with and nothing else.
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_ref().map(ExposeSecret::expose_secret)
+    }
+}
+
+/// A password may be named by its place in a Key Vault, which only a deployment resolves.
+fn is_vault_reference(text: &str) -> bool {
+    text.starts_with("/subscriptions/") && text.contains("/providers/Microsoft.KeyVault/")
 }

@@ -12,8 +12,8 @@ use super::profile::Entry;
 /// These are refusals by name, made from the model alone, before any node is touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsupported {
-    /// A pool of Windows nodes.
-    WindowsPool {
+    /// A pool of Windows nodes, and nothing that says how to log in to them.
+    WindowsWithoutProfile {
         /// Its name.
         pool: String,
     },
@@ -63,8 +63,9 @@ impl ApiModel {
         if self.masters().cosmos_etcd {
             found.push(Unsupported::CosmosEtcd);
         }
-        let windows = self.agent_pools().iter().filter(|pool| pool.os == Os::Windows);
-        found.extend(windows.map(|pool| Unsupported::WindowsPool { pool: pool.name.clone() }));
+        let enterable = self.windows().is_some_and(|windows| !windows.admin_user.is_empty());
+        let pools = self.agent_pools().iter().filter(|pool| pool.os == Os::Windows && !enterable);
+        found.extend(pools.map(|pool| Unsupported::WindowsWithoutProfile { pool: pool.name.clone() }));
         if self.linux().is_none() {
             found.push(Unsupported::NoLinuxProfile);
         }
@@ -128,10 +129,10 @@ fn moved_paths(
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unsupported::WindowsPool { pool } => write!(
+            Unsupported::WindowsWithoutProfile { pool } => write!(
                 f,
-                "Windows pool {pool}: its nodes' credentials cannot be replaced yet, and a new CA would cut them off; \
-                 scale the pool to zero and remove it from the model, or use aks-engine rotate-certs"
+                "Windows pool {pool} and no windowsProfile.adminUsername: there is no user name to log in to its nodes \
+                 with; restore the windowsProfile from the deployment's output"
             ),
             Unsupported::WindowsWithoutSsh => f.write_str(
                 "windowsProfile.sshEnabled is false: Windows nodes could not be entered; enable SSH, or remove the \
@@ -234,7 +235,7 @@ mod tests {
             },
             Unsupported::ScaleSetMasters,
             Unsupported::CosmosEtcd,
-            Unsupported::WindowsPool { pool: "win".to_owned() },
+            Unsupported::WindowsWithoutProfile { pool: "win".to_owned() },
             Unsupported::WindowsWithoutSsh,
             Unsupported::KeyVaultReferences { keys: vec!["caPrivateKey".to_owned()] },
             Unsupported::AadProfile,

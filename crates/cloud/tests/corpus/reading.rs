@@ -73,13 +73,6 @@ fn models_are_managed_or_refused_by_name() {
         if case.model.masters().availability == Availability::ScaleSet {
             expected.push(Unsupported::ScaleSetMasters);
         }
-        let windows: &[&str] = match case.name.as_str() {
-            name if name.ends_with("release__default__definition") => &["poolwin"],
-            name if name.ends_with("windows__definition") => &["agentwin"],
-            name if name.ends_with("linux-windows") || name.ends_with("3m-win") => &["winpool"],
-            _ => &[],
-        };
-        expected.extend(windows.iter().map(|pool| Unsupported::WindowsPool { pool: (*pool).to_owned() }));
         assert_eq!(case.model.unsupported(), expected, "{}", case.name);
     }
 }

@@ -7,7 +7,7 @@ use super::{Invariant, Violation};
 use crate::intent::{Scope, Why};
 use crate::inventory::{CertificateFacts, FileFacts, Inventory, NodeFacts, Observed};
 use crate::layout::{KUBELET_PKI, kubelet_client_link};
-use crate::model::TrustDomain;
+use crate::model::{OperatingSystem, TrustDomain};
 use crate::plan::{Action, KeyOrder, Plan, Target};
 
 /// I9: everything that the reason of the plan concerns, as the inventory shows it, is renewed by some step, or kept for
@@ -118,7 +118,8 @@ fn concerned<'a>(
 
 /// Whether it is presented rather than trusted. AKS engine's own serving certificates of kubelets are marked as CAs.
 fn is_presented(file: &FileFacts) -> bool {
-    let kubelet = file.path == crate::layout::certificate_file("kubeletserver.crt");
+    let serving = [OperatingSystem::Linux, OperatingSystem::Windows].map(crate::layout::kubelet_serving);
+    let kubelet = serving.iter().any(|base| file.path.strip_prefix(base.as_str()) == Some(".crt"));
     file.certificates.first().is_some_and(|certificate| !certificate.is_ca || kubelet)
 }
 
@@ -143,7 +144,11 @@ fn in_use(facts: &NodeFacts) -> impl Iterator<Item = &FileFacts> {
         .files
         .iter()
         .filter(|file| !file.path.starts_with(KUBELET_PKI) || file.path == kubelet_client_link())
-        .filter(|file| !file.path.starts_with(crate::layout::STAGE))
+        .filter(|file| {
+            let own = crate::layout::windows::KUBELET_PKI;
+            !file.path.starts_with(own) || crate::layout::is_certificate_path(&file.path)
+        })
+        .filter(|file| !crate::layout::is_staged(&file.path))
 }
 
 /// Files on a node with a certificate of the old PKI.
@@ -199,6 +204,9 @@ impl<'a> Done<'a> {
             match (&step.action, &step.target) {
                 (Action::Write { files }, Target::Node(node)) => {
                     done.files.extend(files.iter().map(|file| (node.as_str(), file.path.as_str())));
+                }
+                (Action::StartAfresh { forget, .. }, Target::Node(node)) => {
+                    done.files.extend(forget.iter().map(|path| (node.as_str(), path.as_str())));
                 }
                 (Action::Roll { workload }, _) => {
                     done.objects.insert(workload.to_string());

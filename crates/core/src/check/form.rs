@@ -116,7 +116,8 @@ fn files_before_restarts(phase: &Phase, order: &Order<'_>) -> Vec<Violation> {
     for step in &phase.steps {
         if let Action::ReplaceStaticPod { component, .. }
         | Action::EndProcess { component }
-        | Action::RestartUnit { component, .. } = step.action
+        | Action::RestartUnit { component, .. }
+        | Action::StartAfresh { component, .. } = step.action
         {
             restarts.entry(&step.target).or_default().push((step, component));
         }
@@ -148,7 +149,7 @@ fn may_read(component: Component, path: &str) -> bool {
         Component::Scheduler | Component::KubeProxy => ["ca.crt", "client.crt", "client.key"]
             .iter()
             .any(|file| path == crate::layout::certificate_file(file)),
-        Component::Kubelet | Component::Etcd => !path.starts_with(crate::layout::STAGE),
+        Component::Kubelet | Component::Etcd => !crate::layout::is_staged(path),
         Component::ApiServer | Component::ControllerManager => true,
     }
 }
@@ -190,7 +191,8 @@ fn servers(plan: &Plan) -> BTreeSet<Server> {
                 servers.insert(Server::EtcdClient(node.clone()));
                 servers.insert(Server::EtcdPeer(node.clone()));
             }
-            Action::RestartUnit { component: Component::Kubelet, .. } => {
+            Action::RestartUnit { component: Component::Kubelet, .. }
+            | Action::StartAfresh { component: Component::Kubelet, .. } => {
                 servers.insert(Server::Kubelet(node.clone()));
             }
             _ => {}

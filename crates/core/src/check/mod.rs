@@ -153,4 +153,6 @@ mod tests_incremental;
 #[cfg(test)]
 mod tests_why;
 #[cfg(test)]
+mod tests_windows;
+#[cfg(test)]
 mod undo;

@@ -63,9 +63,9 @@ fn seen(predicate: &Predicate) -> Vec<Part> {
         | Predicate::RootsPublished { cas }
         | Predicate::TokenSecretsCarry { cas }
         | Predicate::ExtensionTrusts { cas } => cas.iter().copied().map(authority).collect(),
-        Predicate::AcceptsClientsOf { ca, .. } | Predicate::RefusesClientsOf { ca, .. } => {
-            vec![authority(*ca)]
-        }
+        Predicate::AcceptsClientsOf { ca, .. }
+        | Predicate::RefusesClientsOf { ca, .. }
+        | Predicate::HoldsLeafOf { ca, .. } => vec![authority(*ca)],
         _ => Vec::new(),
     }
 }

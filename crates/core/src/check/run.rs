@@ -214,18 +214,19 @@ impl Runner {
 
     /// I8: what changes before the old CA is dropped lies in a backup, or below kubecert's own directory.
     fn can_be_undone(&self, effect: &Effect) -> Option<Violation> {
-        let (Effect::Write(node, path, _) | Effect::Place(node, _, path, _) | Effect::Remove(node, path)) =
-            effect
-        else {
-            return None;
+        let (node, paths) = match effect {
+            Effect::Write(node, path, _) | Effect::Place(node, _, path, _) | Effect::Remove(node, path) => {
+                (node, std::slice::from_ref(path))
+            }
+            Effect::Afresh(node, _, forget) => (node, forget.as_slice()),
+            _ => return None,
         };
-        if self.world.phase() >= PhaseName::Drop || path.starts_with(crate::layout::STAGE) {
+        if self.world.phase() >= PhaseName::Drop {
             return None;
         }
-        let saved = self.backed_up.get(node).is_some_and(|paths| paths.contains(path));
-        (!saved).then(|| {
-            Violation::new(Invariant::Undo, format!("{path} on {node}"), "it changes without a backup")
-        })
+        let saved = |path: &String| self.backed_up.get(node).is_some_and(|paths| paths.contains(path));
+        let path = paths.iter().find(|path| !crate::layout::is_staged(path) && !saved(path))?;
+        Some(Violation::new(Invariant::Undo, format!("{path} on {node}"), "it changes without a backup"))
     }
 
     /// I3: an API server, or the etcd member that it depends on, ends only while new connections go elsewhere.

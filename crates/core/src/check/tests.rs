@@ -393,10 +393,11 @@ pub(super) fn shapes() -> impl proptest::strategy::Strategy<Value = Shape> {
     let style = prop_oneof![Just(Style::Flow), Just(Style::Block), Just(Style::Json)];
     let minor = prop_oneof![Just(20_u16), Just(22), Just(24), Just(31), Just(34)];
     let flags = prop::array::uniform5(any::<bool>());
-    (1..=5_usize, 0..=6_usize, minor, style, flags, 0..5_usize, 0..2_usize).prop_map(
-        |(control_planes, agents, minor, style, flags, leader, job_pods)| Shape {
+    (1..=5_usize, (0..=6_usize, 0..=2_usize), minor, style, flags, 0..5_usize, 0..2_usize).prop_map(
+        |(control_planes, (agents, windows_agents), minor, style, flags, leader, job_pods)| Shape {
             control_planes,
             agents,
+            windows_agents,
             minor,
             style,
             front_proxy: flags[0] || flags[4],

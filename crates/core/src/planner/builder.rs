@@ -8,6 +8,9 @@ const NODE_OPERATION_S: u32 = 60;
 /// How long a component may take to start. A kube-apiserver needs 6 to 10 s on a small machine; with a large etcd and a
 /// slow disk it has been seen to need more than a minute.
 const COMPONENT_START_S: u32 = 180;
+/// How long a component may take that starts without what it makes itself: a kubelet on Windows that asks for a
+/// certificate takes half a minute; AKS engine's reset of the node, where that has to follow, some minutes.
+const AFRESH_S: u32 = 900;
 /// How long a rollout may take before the run stops at a safe point: large images, slow readiness probes, budgets.
 const ROLLOUT_S: u32 = 900;
 /// How long an observation may be waited for. The slowest is a file that is polled once a minute,
@@ -72,6 +75,7 @@ fn patience(action: &Action) -> Patience {
         Action::ReplaceStaticPod { .. } | Action::EndProcess { .. } | Action::RestartUnit { .. } => {
             COMPONENT_START_S
         }
+        Action::StartAfresh { .. } => AFRESH_S,
         Action::Roll { .. } | Action::RecreatePod { .. } | Action::PutBack { .. } => ROLLOUT_S,
         Action::Await { .. } | Action::RenewTokenSecret { .. } => OBSERVATION_S,
         Action::BackUp { .. }

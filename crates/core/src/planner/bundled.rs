@@ -18,19 +18,21 @@
 //!
 //! The old CA's key stays where it is on the nodes until nobody reads it any more; nothing here needs a copy of it.
 
-use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
-use super::common::{Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged};
+use super::common::{
+    Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged, trusted_files,
+};
 use super::cross_signed::{
     admin_kubeconfig, advertised, end, finish, kept, kubelet_presents, notices, renew_secrets,
     renew_workloads, replace_apiserver, replace_controller_manager, restart_etcd, restart_kubelet,
     started_after, write_one, yield_leadership,
 };
+use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{Inventory, Server};
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, OperatingSystem, TrustDomain};
 use crate::plan::{Action, FileWrite, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
@@ -133,7 +135,7 @@ fn introduce(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Resul
     }
     kubelets.extend(agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
         let on = Target::Node(node.name.clone());
-        let files = vec![roots_file(&BOTH)];
+        let files = trust_files(node, &BOTH, OLD);
         let written = phase.step(on, "trust both CAs", Action::Write { files }, after.iter().copied());
         Some(restart_kubelet_for_trust(phase, node, [written]))
     }));
@@ -221,12 +223,14 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         let after = controller_managers.last().copied();
         controller_managers.push(replace_controller_manager(&mut phase, master, manifest, after));
     }
-    kubelets.extend(agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
+    let renew = |phase: &mut PhaseBuilder<'_>, node: &Node, after: &[StepId]| {
         let on = Target::Node(node.name.clone());
         let files = scene.kubelet_files(node, both());
         let written = phase.step(on, "write new files", Action::Write { files }, after.iter().copied());
         Some(restart_kubelet(scene, phase, node, [written]))
-    }));
+    };
+    let linux = scene.agents_of(OperatingSystem::Linux);
+    kubelets.extend(agents(&linux, intent, &mut phase, &[], renew));
     let released = release_lease(&mut phase, controller_managers);
     let leads = phase.step(
         Target::Api,
@@ -238,6 +242,9 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         },
         [released],
     );
+    // These ask for their own certificate, so that nobody may issue with the old CA any more.
+    let windows = scene.agents_of(OperatingSystem::Windows);
+    kubelets.extend(agents(&windows, intent, &mut phase, &[leads], renew));
     let secrets = renew_secrets(scene, &mut phase);
     let tokens: Vec<StepId> = scene
         .inventory
@@ -287,9 +294,12 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
             Predicate::StartedAfter {
                 node: node.name.clone(),
                 component: Component::Kubelet,
-                files: scene.kubelet_start_files(&node.name),
+                files: scene.kubelet_start_files(node),
             },
         ]);
+        if !scene.forgotten(node).is_empty() {
+            phase.barrier([windows::holds_new_client(node)]);
+        }
     }
     phase.barrier([Predicate::EtcdHealthy, Predicate::AggregatedApisAvailable]);
     Ok(phase.build())
@@ -341,10 +351,14 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
     }
     agents(&scene.agents, intent, &mut phase, &[], |phase, node, after| {
         let on = Target::Node(node.name.clone());
-        let files = vec![roots_file(&[NEW])];
+        let files = trust_files(node, &[NEW], NEW);
         let after: Vec<StepId> = after.iter().copied().chain([begin]).collect();
         let written = phase.step(on, "trust the new CA alone", Action::Write { files }, after);
-        Some(restart_kubelet(scene, phase, node, [written]))
+        Some(match node.system {
+            OperatingSystem::Linux => restart_kubelet(scene, phase, node, [written]),
+            // It has asked for its certificate already.
+            OperatingSystem::Windows => restart_kubelet_for_trust(phase, node, [written]),
+        })
     });
     wait_until_published(&mut phase, &[NEW], controller_managers);
     if scene.front_proxy_ca().is_some() {
@@ -404,6 +418,14 @@ pub(super) fn roots_file(generations: &[Generation]) -> FileWrite {
     }
 }
 
+/// The files of the CAs that a node trusts; on Windows they stand beside the shared client certificate of `identity`.
+pub(super) fn trust_files(node: &Node, generations: &[Generation], identity: Generation) -> Vec<FileWrite> {
+    match node.system {
+        OperatingSystem::Linux => vec![roots_file(generations)],
+        OperatingSystem::Windows => windows::trust_files(generations, identity),
+    }
+}
+
 /// The administrator's kubeconfig with both CAs.
 fn with_both(file: FileWrite, identity: Generation) -> FileWrite {
     let leaf = LeafId::from("kubectlClient");
@@ -439,7 +461,8 @@ pub(super) fn restart_kubelet_for_trust(
     after: impl IntoIterator<Item = StepId>,
 ) -> StepId {
     let on = Target::Node(node.name.clone());
-    let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component: Component::Kubelet };
+    let unit = layout::kubelet_unit(node.system).to_owned();
+    let action = Action::RestartUnit { unit, component: Component::Kubelet };
     let restarted = phase.step(on.clone(), "restart kubelet", action, after);
     let predicates = kubelet_trusts(node).to_vec();
     phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
@@ -447,7 +470,7 @@ pub(super) fn restart_kubelet_for_trust(
 
 pub(super) fn kubelet_trusts(node: &Node) -> [Predicate; 2] {
     let name = || node.name.clone();
-    let files = vec![certificate_file("ca.crt")];
+    let files = trusted_files(node.system);
     [
         Predicate::StartedAfter { node: name(), component: Component::Kubelet, files },
         Predicate::NodeReady { node: name() },

@@ -8,7 +8,7 @@ use crate::intent::{Limits, Scope, Strategy, Why};
 use crate::inventory::Inventory;
 use crate::layout;
 use crate::material::Part;
-use crate::model::{Generation, NodeName, TrustDomain};
+use crate::model::{Generation, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, KeyOrder, LeafOrder, LeafShape, Phase, PhaseName, Plan, PlanError, Predicate, Target,
 };
@@ -40,7 +40,7 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
     switch.barrier([Predicate::NodeReady { node: node.clone() }]);
     let switch = switch.build();
     let mut finish = PhaseBuilder::new(PhaseName::Finish, &mut numbers);
-    let remove = Action::Remove { paths: vec![layout::STAGE.to_owned()] };
+    let remove = Action::Remove { paths: vec![layout::stage(agent.system).to_owned()] };
     finish.step(on(), "remove backups and staged files", remove, []);
     let leaf = |id, shape| LeafOrder {
         id,
@@ -50,7 +50,7 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
     };
     let mut leaves =
         vec![leaf(layout::kubelet_server(node), LeafShape::KubeletServer(node.clone(), agent.address))];
-    if scene.has_kubelet_client(node) {
+    if scene.has_kubelet_client(node) && agent.system == OperatingSystem::Linux {
         leaves.push(leaf(layout::kubelet_client(node), LeafShape::KubeletClient(node.clone())));
     }
     let phases: Vec<Phase> = vec![prepare, switch, finish.build()];

@@ -10,13 +10,14 @@ use crate::inventory::{
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::manifest::{flag_values, set_flag};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Access, Action, AuthorityOrder, FileWrite, KeyOrder, LeafOrder, LeafShape, PlanError, Predicate, StepId,
     Target,
 };
 
 use super::builder::PhaseBuilder;
+use super::windows;
 
 /// The old and the new CA of a domain.
 pub(super) const fn ca(domain: TrustDomain, generation: Generation) -> CaRef {
@@ -171,9 +172,10 @@ impl<'a> Scene<'a> {
                 id: layout::kubelet_server(name),
                 domain: TrustDomain::Cluster,
                 shape: LeafShape::KubeletServer(name.clone(), node.address),
-                key: self.key_of(name, &certificate_file("kubeletserver.crt")),
+                key: self.key_of(name, &format!("{}.crt", layout::kubelet_serving(node.system))),
             });
-            if self.has_kubelet_client(name) {
+            // A kubelet on Windows asks the cluster for its own.
+            if self.has_kubelet_client(name) && node.system == OperatingSystem::Linux {
                 orders.push(LeafOrder {
                     id: layout::kubelet_client(name),
                     domain: TrustDomain::Cluster,
@@ -204,7 +206,8 @@ impl<'a> Scene<'a> {
 
     /// Whether a kubelet has a client certificate of its own, rather than the shared one only.
     pub(super) fn has_kubelet_client(&self, node: &NodeName) -> bool {
-        self.facts(node).is_some_and(|facts| facts.file(&layout::kubelet_client_link()).is_some())
+        let system = self.inventory.cluster.node(node).map_or(OperatingSystem::Linux, |node| node.system);
+        self.facts(node).is_some_and(|facts| facts.file(&layout::kubelet_client_file(system)).is_some())
     }
 
     /// TLS Secrets whose leaf the cluster CA really signed.
@@ -240,6 +243,10 @@ impl<'a> Scene<'a> {
 
     /// Files of a node that a run changes.
     pub(super) fn changed_files(&self, node: &Node) -> Vec<String> {
+        if node.system == OperatingSystem::Windows {
+            let written = self.kubelet_files(node, Vec::new()).into_iter().map(|file| file.path);
+            return written.chain(self.forgotten(node)).collect();
+        }
         let mut files: Vec<String> =
             ["ca.crt", "client.crt", "client.key", "kubeletserver.crt", "kubeletserver.key"]
                 .map(certificate_file)
@@ -278,6 +285,16 @@ impl<'a> Scene<'a> {
     /// The files of kubelet on a node in the new generation, its trust being `roots`.
     pub(super) fn kubelet_files(&self, node: &Node, roots: Vec<Part>) -> Vec<FileWrite> {
         let mut files = Vec::new();
+        if node.system == OperatingSystem::Windows {
+            files.extend(windows::serving(&node.name));
+            files.push(windows::kubeconfig(roots.clone(), Generation::New));
+            files.push(FileWrite {
+                path: layout::roots_file(node.system),
+                content: Content::Parts(roots),
+                access: None,
+            });
+            return files;
+        }
         files.extend(pair(
             &layout::kubelet_server(&node.name),
             ChainForm::Bare,
@@ -308,15 +325,23 @@ impl<'a> Scene<'a> {
         ]
     }
 
+    /// What a kubelet is to make anew at its start: its own client certificate, where it has one and asks for another.
+    pub(super) fn forgotten(&self, node: &Node) -> Vec<String> {
+        let asks = node.system == OperatingSystem::Windows && self.has_kubelet_client(&node.name);
+        asks.then(|| layout::kubelet_client_file(node.system)).into_iter().collect()
+    }
+
     /// Where kubelet's new client certificate goes, named as kubelet itself would.
     pub(super) fn kubelet_client_file(&self) -> String {
         format!("{}/kubelet-client-{}.pem", layout::KUBELET_PKI, self.naming.stamp)
     }
 
     /// Files that kubelet reads at its start only, so that its process must be younger.
-    pub(super) fn kubelet_start_files(&self, node: &NodeName) -> Vec<String> {
-        let mut files = vec![certificate_file("ca.crt"), certificate_file("kubeletserver.crt")];
-        if self.has_kubelet_client(node) {
+    pub(super) fn kubelet_start_files(&self, node: &Node) -> Vec<String> {
+        let serving = format!("{}.crt", layout::kubelet_serving(node.system));
+        let mut files = trusted_files(node.system);
+        files.push(serving);
+        if self.has_kubelet_client(&node.name) && node.system == OperatingSystem::Linux {
             files.push(self.kubelet_client_file());
         }
         files
@@ -431,6 +456,16 @@ impl Master<'_> {
 
     pub(super) fn ready(&self) -> Predicate {
         Predicate::ApiServerReady { node: self.node.name.clone() }
+    }
+}
+
+/// The files of the CAs that a kubelet of that system reads at its start.
+pub(super) fn trusted_files(system: OperatingSystem) -> Vec<String> {
+    match system {
+        OperatingSystem::Linux => vec![layout::roots_file(system)],
+        OperatingSystem::Windows => {
+            vec![layout::roots_file(system), layout::windows::KUBECONFIG.to_owned()]
+        }
     }
 }
 

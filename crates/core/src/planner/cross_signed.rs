@@ -17,17 +17,17 @@
 //! Trust of etcd and of the API servers towards etcd needs no change of any path: it is read at their start, and they
 //! start for the last time when `ca.crt` holds the new CA alone.
 
-use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
     Master, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged,
     staged_front_proxy, tls_secret_leaf,
 };
+use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{CaRef, Inventory, Server};
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, LeafId, Node, Role, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, OperatingSystem, Role, TrustDomain};
 use crate::plan::{Action, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
@@ -225,9 +225,17 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     }
     let signing = before;
 
-    // Agents, in waves.
+    // Agents, in waves; those that ask for their own certificate when nobody issues with the old CA any more.
     let mut wave_before: Vec<StepId> = vec![released];
-    for wave in scene.agents.chunks(intent.limits.agents_at_once.max(1)) {
+    let linux = scene.agents_of(OperatingSystem::Linux);
+    let windows = scene.agents_of(OperatingSystem::Windows);
+    let at_once = intent.limits.agents_at_once.max(1);
+    for (wave, begin) in linux
+        .chunks(at_once)
+        .map(|wave| (wave, None))
+        .chain(windows.chunks(at_once).map(|wave| (wave, Some(published))))
+    {
+        wave_before.extend(begin);
         let mut wave_done = Vec::new();
         for node in wave {
             let on = Target::Node(node.name.clone());
@@ -303,11 +311,14 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
             Predicate::StartedAfter {
                 node: node.name.clone(),
                 component: Component::Kubelet,
-                files: scene.kubelet_start_files(&node.name),
+                files: scene.kubelet_start_files(node),
             },
             kubelet_presents(&node.name),
             Predicate::NodeReady { node: node.name.clone() },
         ]);
+        if !scene.forgotten(node).is_empty() {
+            phase.barrier([windows::holds_new_client(node)]);
+        }
     }
     phase.barrier([
         Predicate::RootsPublished { cas: vec![ca(TrustDomain::Cluster, NEW)] },
@@ -444,7 +455,7 @@ pub(super) fn clean_up(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, node: &N
     if !units.is_empty() {
         phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
     }
-    let mut paths = vec![layout::STAGE.to_owned()];
+    let mut paths = vec![layout::stage(node.system).to_owned()];
     if node.role == Role::ControlPlane && scene.front_proxy_ca().is_some() {
         paths.extend(layout::FRONT_PROXY_LEFTOVERS.map(str::to_owned));
     }
@@ -550,17 +561,27 @@ pub(super) fn restart_kubelet(
     after: impl IntoIterator<Item = StepId>,
 ) -> StepId {
     let on = Target::Node(node.name.clone());
-    let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component: Component::Kubelet };
-    let restarted = phase.step(on.clone(), "restart kubelet", action, after);
-    let predicates = vec![
+    let forgotten = scene.forgotten(node);
+    let mut predicates = vec![
         Predicate::StartedAfter {
             node: node.name.clone(),
             component: Component::Kubelet,
-            files: scene.kubelet_start_files(&node.name),
+            files: scene.kubelet_start_files(node),
         },
         kubelet_presents(&node.name),
         Predicate::NodeReady { node: node.name.clone() },
     ];
+    if !forgotten.is_empty() {
+        predicates.push(windows::holds_new_client(node));
+    }
+    let restarted = match node.system {
+        OperatingSystem::Windows => windows::restart(phase, node, forgotten, after),
+        OperatingSystem::Linux => {
+            let unit = layout::kubelet_unit(node.system).to_owned();
+            let action = Action::RestartUnit { unit, component: Component::Kubelet };
+            phase.step(on.clone(), "restart kubelet", action, after)
+        }
+    };
     phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
 }
 
@@ -694,7 +715,7 @@ pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
 }
 
 pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
-    let mut notices = Vec::new();
+    let mut notices = windows::notices(scene);
     if scene.is_cluster_alone() {
         notices.push(
             "In this layout etcd's certificates are of the cluster CA, and the API server's key signs service-account tokens: both are replaced along with the cluster CA."

@@ -13,7 +13,7 @@
 use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{
-    agents, kubelet_trusts, published_predicates, release_lease, restart_kubelet_for_trust, roots_file,
+    agents, kubelet_trusts, published_predicates, release_lease, restart_kubelet_for_trust, trust_files,
 };
 use super::common::{Master, Scene, ca, cluster_ca};
 use super::cross_signed::{
@@ -24,7 +24,7 @@ use crate::intent::{Intent, Scope, Strategy};
 use crate::inventory::{CertificateFacts, Inventory};
 use crate::layout::{self, certificate_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, NodeName, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
 use crate::plan::{
     Action, AuthorityOrder, FileWrite, Kept, KeyOrder, Phase, PhaseName, Plan, Predicate, StepId, Target,
 };
@@ -99,10 +99,10 @@ fn admin_kubeconfig(scene: &Scene<'_>, node: &NodeName) -> Option<FileWrite> {
     Some(FileWrite { path, content, access: None })
 }
 
-fn files(scene: &Scene<'_>, node: &NodeName) -> Vec<FileWrite> {
-    let mut files = vec![roots_file(&[NEW])];
-    if scene.masters.iter().any(|master| &master.node.name == node) {
-        files.extend(admin_kubeconfig(scene, node));
+fn files(scene: &Scene<'_>, node: &Node) -> Vec<FileWrite> {
+    let mut files = trust_files(node, &[NEW], OLD);
+    if scene.masters.iter().any(|master| master.node.name == node.name) {
+        files.extend(admin_kubeconfig(scene, &node.name));
     }
     files
 }
@@ -111,7 +111,7 @@ fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
     for node in scene.nodes() {
         let on = Target::Node(node.name.clone());
-        let paths = files(scene, &node.name).into_iter().map(|file| file.path).collect();
+        let paths = files(scene, node).into_iter().map(|file| file.path).collect();
         let backup = phase.step(on.clone(), "back up", Action::BackUp { paths }, []);
         let units = scene.monitors(&node.name);
         if scene.masters.iter().any(|master| master.node.name == node.name) && !units.is_empty() {
@@ -138,7 +138,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phase {
     let mut controller_managers: Vec<StepId> = Vec::new();
     let mut kubelets: Vec<StepId> = Vec::new();
     for master in &scene.masters {
-        let action = Action::Write { files: files(scene, &master.node.name) };
+        let action = Action::Write { files: files(scene, master.node) };
         let after = kubelets.last().copied().unwrap_or(begin);
         let written = phase.step(master.target(), "put the new root in its place", action, [after]);
         let scheduler = end(&mut phase, master, Component::Scheduler, [written]);
@@ -170,7 +170,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phase {
     }
     done.extend(agents(&scene.agents, intent, &mut phase, &[begin], |phase, node, after| {
         let on = Target::Node(node.name.clone());
-        let action = Action::Write { files: files(scene, &node.name) };
+        let action = Action::Write { files: files(scene, node) };
         let written = phase.step(on, "put the new root in its place", action, after.iter().copied());
         Some(restart_kubelet_for_trust(phase, node, [written]))
     }));
@@ -257,6 +257,7 @@ fn notices(scene: &Scene<'_>, old: &CertificateFacts) -> Vec<String> {
     if scene.masters.len() == 1 {
         notices.push("The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start.".to_owned());
     }
+    notices.extend(super::windows::notices(scene));
     for pod in scene.inventory.api.seen().into_iter().flat_map(|api| &api.bare_pods) {
         notices.push(format!(
             "Pod {pod} has no controller; it will be deleted and created again from its own specification."

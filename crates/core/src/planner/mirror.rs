@@ -62,7 +62,13 @@ pub(super) fn phases(
                 restore.step(step.target.clone(), "resume monitors", action, []);
             }
             Action::BackUp { .. } => {
-                let action = Action::Remove { paths: vec![layout::STAGE.to_owned()] };
+                let stage = match &step.target {
+                    Target::Node(name) => {
+                        scene.inventory.cluster.node(name).map(|node| layout::stage(node.system))
+                    }
+                    _ => None,
+                };
+                let action = Action::Remove { paths: vec![stage.unwrap_or(layout::STAGE).to_owned()] };
                 restore.step(step.target.clone(), "remove backups and staged files", action, []);
             }
             _ => {}

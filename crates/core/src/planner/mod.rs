@@ -17,6 +17,7 @@ mod renew;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod windows;
 
 use jiff::Timestamp;
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::{Naming, Refusal, RefusalReason};
 use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{Inventory, NodeFacts, NodeStatus, Observed};
-use crate::layout;
-use crate::model::{Component, LeafId, Node, NodeName, Role, TrustDomain};
+use crate::layout::{self, windows};
+use crate::model::{Component, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
 
 /// How far a node's clock may be from the operator's, in milliseconds. New certificates are back-dated by more than
 /// this, and Kubernetes' own leases tolerate seconds, not minutes.
@@ -158,14 +158,15 @@ fn check_certificates(
 ) {
     let first =
         |file: &str| facts.file(&layout::certificate_file(file)).and_then(|file| file.certificates.first());
-    match (first("ca.crt"), inventory.current_ca()) {
+    let roots = layout::roots_file(node.system);
+    let there = facts.file(&roots).and_then(|file| file.certificates.first());
+    match (there, inventory.current_ca()) {
         (Some(there), Some(ours)) if there.fingerprint != ours.fingerprint => {
             reasons.push(RefusalReason::OtherCa(node.name.clone(), there.fingerprint.clone()));
             return;
         }
         (None, _) => {
-            let missing = layout::certificate_file("ca.crt");
-            reasons.push(RefusalReason::Layout(format!("node {} has no readable {missing}", node.name)));
+            reasons.push(RefusalReason::Layout(format!("node {} has no readable {roots}", node.name)));
             return;
         }
         _ => {}
@@ -178,7 +179,15 @@ fn check_certificates(
     {
         reasons.push(RefusalReason::OtherCertificate(node.name.clone(), apiserver));
     }
-    for file in facts.files.iter().filter(|file| file.path.starts_with(layout::CERTIFICATES)) {
+    if node.system == OperatingSystem::Windows {
+        let wanted = [windows::KUBECONFIG.to_owned(), format!("{}.crt", windows::KUBELET_SERVING)];
+        for path in
+            wanted.iter().filter(|path| facts.file(path).is_none_or(|file| file.certificates.is_empty()))
+        {
+            reasons.push(RefusalReason::Layout(format!("node {} has no readable {path}", node.name)));
+        }
+    }
+    for file in facts.files.iter().filter(|file| layout::is_certificate_path(&file.path)) {
         if let Some(ended) =
             file.certificates.first().filter(|certificate| certificate.not_after <= naming.now)
         {
@@ -201,8 +210,12 @@ fn check_api(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
     for node in &inventory.cluster.nodes {
         match known.get(&node.name) {
             None => reasons.push(RefusalReason::NodeUnknown(node.name.clone())),
-            Some(status) if status.operating_system == "windows" => {
-                reasons.push(RefusalReason::WindowsNode(node.name.clone()));
+            Some(status) if OperatingSystem::named(&status.operating_system).is_none() => {
+                let system = status.operating_system.clone();
+                reasons.push(RefusalReason::UnknownSystem(node.name.clone(), system));
+            }
+            Some(status) if status.operating_system == "windows" && node.role == Role::ControlPlane => {
+                reasons.push(RefusalReason::WindowsControlPlane(node.name.clone()));
             }
             Some(status) if !status.ready => reasons.push(RefusalReason::NodeNotReady(node.name.clone())),
             Some(_) => {}

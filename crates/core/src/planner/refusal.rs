@@ -20,8 +20,10 @@ pub enum RefusalReason {
     MissingTools(NodeName, Vec<String>),
     /// A node is not Ready.
     NodeNotReady(NodeName),
-    /// A node that kubecert cannot manage yet.
-    WindowsNode(NodeName),
+    /// A node that runs something that kubecert does not know.
+    UnknownSystem(NodeName, String),
+    /// A control plane that runs Windows, which no layout has.
+    WindowsControlPlane(NodeName),
     /// A node of the description that the API does not know.
     NodeUnknown(NodeName),
     /// The Kubernetes API could not be asked.
@@ -97,7 +99,12 @@ impl fmt::Display for RefusalReason {
             Self::NodeNotReady(node) => {
                 write!(f, "node {node} is not Ready; repair it, or remove it from the cluster, first")
             }
-            Self::WindowsNode(node) => write!(f, "node {node} runs Windows, which kubecert cannot rotate yet"),
+            Self::UnknownSystem(node, system) => {
+                write!(f, "node {node} runs {system}, and kubecert knows Linux and Windows only; remove it from the cluster first")
+            }
+            Self::WindowsControlPlane(node) => {
+                write!(f, "control plane {node} runs Windows, as no layout has it; see that the api model is this cluster's")
+            }
             Self::NodeUnknown(node) => write!(f, "node {node} of the api model is not known to the Kubernetes API"),
             Self::ApiUnreadable(why) => write!(f, "the Kubernetes API cannot be asked ({why})"),
             Self::EtcdUnreadable(why) => write!(f, "etcd cannot be asked ({why})"),

@@ -22,12 +22,12 @@ use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::agents;
 use super::common::{Master, Scene, ca, certificate, cluster_ca, pair, tls_secret_leaf};
 use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
-use super::{Naming, Refusal, RefusalReason, preflight, refused};
+use super::{Naming, Refusal, RefusalReason, preflight, refused, windows};
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
 use crate::layout::{self, certificate_file, kubelet_client_link};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, FileWrite, Kept, KeyOrder, LeafOrder, Phase, PhaseName, Plan, Predicate, StepId, Target,
 };
@@ -158,7 +158,8 @@ impl Look<'_> {
         }
         for node in self.scene.nodes() {
             if *id == layout::kubelet_server(&node.name) {
-                return at(&node.name, &certificate_file("kubeletserver.crt")).into_iter().collect();
+                let path = format!("{}.crt", layout::kubelet_serving(node.system));
+                return at(&node.name, &path).into_iter().collect();
             }
             if *id == layout::kubelet_client(&node.name) {
                 return at(&node.name, &kubelet_client_link()).into_iter().collect();
@@ -180,6 +181,14 @@ impl Look<'_> {
             .collect();
         for node in self.scene.nodes() {
             let Some(facts) = self.scene.facts(&node.name) else { continue };
+            let own = facts.file(layout::windows::KUBELET_CLIENT).and_then(|file| file.certificates.first());
+            found.kept.extend(own.map(|own| Kept {
+                id: format!("{} on {}", layout::windows::KUBELET_CLIENT, node.name),
+                why: format!(
+                    "the kubelet asks for another one by itself; valid until {}",
+                    own.not_after.strftime("%F")
+                ),
+            }));
             for file in facts.files.iter().filter(|file| file.path.starts_with(layout::CERTIFICATES)) {
                 let Some(leaf) = file.certificates.first() else { continue };
                 if !leaf.is_ca && !known.contains(&file.path) {
@@ -222,6 +231,13 @@ impl Due<'_> {
         if master {
             leaves.extend(["etcdserver".into(), layout::etcd_peer(node.index), "etcdclient".into()]);
         }
+        if node.system == OperatingSystem::Windows {
+            return self
+                .is("client")
+                .then(|| windows::kubeconfig(vec![cluster_ca(OLD)], NEW))
+                .into_iter()
+                .collect();
+        }
         let mut files: Vec<FileWrite> = leaves
             .iter()
             .filter(|leaf| self.has(leaf))
@@ -252,7 +268,9 @@ impl Due<'_> {
     fn kubelet_files(&self, node: &Node) -> Vec<FileWrite> {
         let mut files = Vec::new();
         let serving = layout::kubelet_server(&node.name);
-        if self.has(&serving) {
+        if self.has(&serving) && node.system == OperatingSystem::Windows {
+            files.extend(windows::serving(&node.name));
+        } else if self.has(&serving) {
             files.extend(pair(&serving, ChainForm::Bare, &certificate_file("kubeletserver")));
         }
         if self.has(&layout::kubelet_client(&node.name)) {
@@ -270,14 +288,18 @@ impl Due<'_> {
     /// The new files that a kubelet reads at its start only; none where it need not be restarted.
     fn kubelet_start_files(&self, node: &Node) -> Vec<String> {
         let mut files = Vec::new();
-        let reads_once = self.version_lacks(KUBELET_SERVING_IS_READ_AGAIN_SINCE);
+        let on_windows = node.system == OperatingSystem::Windows;
+        let reads_once = on_windows || self.version_lacks(KUBELET_SERVING_IS_READ_AGAIN_SINCE);
         if reads_once && self.has(&layout::kubelet_server(&node.name)) {
-            files.push(certificate_file("kubeletserver.crt"));
+            files.push(format!("{}.crt", layout::kubelet_serving(node.system)));
+        }
+        if on_windows && self.is("client") {
+            files.push(layout::windows::KUBECONFIG.to_owned());
         }
         if self.has(&layout::kubelet_client(&node.name)) {
             files.push(self.scene.kubelet_client_file());
         }
-        if self.is("client") && !self.scene.has_kubelet_client(&node.name) {
+        if self.is("client") && !on_windows && !self.scene.has_kubelet_client(&node.name) {
             files.push(certificate_file("client.crt"));
         }
         files
@@ -400,7 +422,8 @@ impl Due<'_> {
         }
         if !self.kubelet_start_files(node).is_empty() {
             let component = Component::Kubelet;
-            let action = Action::RestartUnit { unit: "kubelet.service".to_owned(), component };
+            let unit = layout::kubelet_unit(node.system).to_owned();
+            let action = Action::RestartUnit { unit, component };
             after = vec![phase.step(on(), "restart kubelet", action, after)];
             last = after.last().copied();
         }

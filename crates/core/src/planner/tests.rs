@@ -73,9 +73,10 @@ fn what_stands_against_a_plan_is_named_with_its_remedy() {
         |it| {
             let Observed::Seen(api) = &mut it.api else { panic!("no API") };
             api.nodes[0].ready = false;
-            api.nodes[4].operating_system = "windows".to_owned();
+            api.nodes[1].operating_system = "windows".to_owned();
+            api.nodes[4].operating_system = "plan9".to_owned();
         },
-        &["is not Ready", "runs Windows"],
+        &["is not Ready", "control plane k8s-master-1-1 runs Windows", "k8s-linux-1-1 runs plan9"],
     );
 }
 

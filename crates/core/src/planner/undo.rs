@@ -25,7 +25,7 @@ use crate::intent::{Limits, Strategy};
 use crate::inventory::{CaRef, Inventory, Server};
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, ApiObject, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target,
 };
@@ -119,6 +119,9 @@ struct Back<'a> {
     /// Control planes whose new connections may still go elsewhere.
     diverted: BTreeSet<NodeName>,
 }
+
+/// What a component has made itself: it stands for whatever is not the original.
+static MADE_ANEW: Content = Content::Parts(Vec::new());
 
 /// Files by node: path and content.
 type Files<'a> = BTreeMap<&'a NodeName, Vec<(&'a str, &'a Content)>>;
@@ -231,14 +234,21 @@ impl Back<'_> {
     fn written(&self, name: PhaseName) -> Files<'_> {
         let mut files: Files<'_> = BTreeMap::new();
         for step in self.steps(name) {
-            let (Target::Node(node), Action::Write { files: written }) = (&step.target, &step.action) else {
-                continue;
+            let Target::Node(node) = &step.target else { continue };
+            let written: Vec<(&str, &Content)> = match &step.action {
+                Action::Write { files } => {
+                    files.iter().map(|file| (file.path.as_str(), &file.content)).collect()
+                }
+                Action::StartAfresh { forget, .. } => {
+                    forget.iter().map(|path| (path.as_str(), &MADE_ANEW)).collect()
+                }
+                _ => continue,
             };
             let here = files.entry(node).or_default();
-            for file in written.iter().filter(|file| !file.path.starts_with(layout::STAGE)) {
-                match here.iter_mut().find(|(path, _)| *path == file.path) {
-                    Some((_, content)) => *content = &file.content,
-                    None => here.push((&file.path, &file.content)),
+            for (file, holds) in written.into_iter().filter(|(path, _)| !layout::is_staged(path)) {
+                match here.iter_mut().find(|(path, _)| *path == file) {
+                    Some((_, content)) => *content = holds,
+                    None => here.push((file, holds)),
                 }
             }
         }
@@ -344,7 +354,7 @@ impl Back<'_> {
             if !units.is_empty() {
                 phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
             }
-            let paths = vec![layout::STAGE.to_owned()];
+            let paths = vec![layout::stage(node.system).to_owned()];
             phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
         }
         for master in &self.scene.masters {
@@ -400,7 +410,7 @@ impl Back<'_> {
         }
         for master in &self.scene.masters {
             let node = master.node;
-            if self.reads_at_start(&files, &node.name) {
+            if self.reads_at_start(&files, node) {
                 before = vec![self.kubelet(phase, node, before.clone())];
             }
             before = self.visit(phase, master, aim, &files, before);
@@ -433,7 +443,11 @@ impl Back<'_> {
     }
 
     /// Whether something was changed that a kubelet reads at its start only.
-    fn reads_at_start(&self, files: &Files<'_>, node: &NodeName) -> bool {
+    fn reads_at_start(&self, files: &Files<'_>, node: &Node) -> bool {
+        if node.system == OperatingSystem::Windows {
+            return files.contains_key(&node.name);
+        }
+        let node = &node.name;
         // A kubelet without a certificate of its own uses the shared one.
         let shared = !self.scene.has_kubelet_client(node) && has(files, node, "client.crt");
         shared || has(files, node, "ca.crt") || has(files, node, "kubeletserver.crt")
@@ -508,8 +522,8 @@ impl Back<'_> {
 
     fn kubelet(&self, phase: &mut PhaseBuilder<'_>, node: &Node, after: Vec<StepId>) -> StepId {
         let on = Target::Node(node.name.clone());
-        let action =
-            Action::RestartUnit { unit: "kubelet.service".to_owned(), component: Component::Kubelet };
+        let unit = layout::kubelet_unit(node.system).to_owned();
+        let action = Action::RestartUnit { unit, component: Component::Kubelet };
         let restarted = phase.step(on.clone(), "restart kubelet", action, after);
         let predicates = kubelet_trusts(node).to_vec();
         phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
@@ -574,7 +588,7 @@ impl Back<'_> {
             }
         }
         for node in self.scene.nodes() {
-            if self.reads_at_start(&files, &node.name) {
+            if self.reads_at_start(&files, node) {
                 phase.barrier(kubelet_trusts(node));
             }
         }

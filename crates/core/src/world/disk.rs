@@ -93,9 +93,8 @@ impl Disk {
 
     /// Removes a file, or a directory with all below it.
     pub(super) fn remove(&mut self, path: &str) {
-        let below = format!("{}/", path.trim_end_matches('/'));
         let gone: Vec<String> =
-            self.files.keys().filter(|file| *file == path || file.starts_with(&below)).cloned().collect();
+            self.files.keys().filter(|file| is_at_or_below(file, path)).cloned().collect();
         for file in gone {
             if let Some(before) = Arc::make_mut(&mut self.files).remove(&file) {
                 self.digest ^= digest_of(&file, &before);
@@ -126,6 +125,12 @@ impl Disk {
             _ => None,
         }
     }
+}
+
+/// Whether a file is at a path, or below it as a directory, on either system.
+pub(super) fn is_at_or_below(file: &str, path: &str) -> bool {
+    let rest = file.strip_prefix(path.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '\\']))
 }
 
 fn digest_of(path: &str, content: &Content) -> u64 {

@@ -3,7 +3,7 @@
 use crate::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
 use crate::layout::etcd_peer;
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, NodeName, Role, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
 use crate::plan::{Action, ApiObject, Predicate, Step, Target};
 
 use super::World;
@@ -23,6 +23,8 @@ pub enum Effect {
     End(NodeName, Component),
     /// A process has started.
     Start(NodeName, Component),
+    /// A kubelet ends, its own client certificate goes, and the one that starts asks the cluster for another.
+    Afresh(NodeName, Component, Vec<String>),
     /// New connections to a node's API server go elsewhere.
     Divert(NodeName),
     /// They go there again.
@@ -93,6 +95,11 @@ impl World {
             Action::EndProcess { component } | Action::RestartUnit { component, .. } => {
                 restart(node()?, *component).into()
             }
+            Action::StartAfresh { component, forget, .. } => {
+                let node = node()?;
+                let afresh = Effect::Afresh(node.clone(), *component, forget.clone());
+                vec![afresh, Effect::Start(node, *component)]
+            }
             Action::WriteTlsSecret { secret, leaf, form } => {
                 vec![Effect::TlsSecret(secret.clone(), leaf.clone(), *form)]
             }
@@ -127,12 +134,8 @@ impl World {
     }
 
     /// The files on which AKS engine's layout starts out, on a node of that role; text files apart.
-    pub(super) fn original_files(
-        role: Role,
-        index: usize,
-        node: &NodeName,
-        front_proxy: bool,
-    ) -> Vec<(String, Content)> {
+    pub(super) fn original_files(node: &Node, front_proxy: bool) -> Vec<(String, Content)> {
+        let Node { role, index, name, system, .. } = node;
         let old = Generation::Old;
         let cluster = TrustDomain::Cluster;
         let at = crate::layout::certificate_file;
@@ -142,12 +145,15 @@ impl World {
                 (at(&format!("{base}.key")), Content::one(Part::LeafKey(leaf, old))),
             ]
         };
+        if *system == OperatingSystem::Windows {
+            return windows_files(name);
+        }
         let mut files = vec![(at("ca.crt"), Content::one(Part::Ca(cluster, old)))];
         files.extend(pair("client", LeafId::from("client")));
-        files.extend(pair("kubeletserver", crate::layout::kubelet_server(node)));
-        if role == Role::ControlPlane {
+        files.extend(pair("kubeletserver", crate::layout::kubelet_server(name)));
+        if *role == Role::ControlPlane {
             files.push((at("ca.key"), Content::one(Part::CaKey(cluster, old))));
-            let peer = etcd_peer(index);
+            let peer = etcd_peer(*index);
             for leaf in [LeafId::from("apiserver"), "etcdserver".into(), "etcdclient".into(), peer] {
                 files.extend(pair(leaf.as_str(), leaf.clone()));
             }
@@ -158,4 +164,24 @@ impl World {
         }
         files
     }
+}
+
+/// What a Windows agent starts out with, its own client certificate apart.
+fn windows_files(node: &NodeName) -> Vec<(String, Content)> {
+    use crate::layout::windows;
+    let old = Generation::Old;
+    let roots = vec![Part::Ca(TrustDomain::Cluster, old)];
+    let (client, serving) = (LeafId::from("client"), crate::layout::kubelet_server(node));
+    let base = windows::KUBELET_SERVING;
+    let kubeconfig = Content::Kubeconfig {
+        roots: roots.clone(),
+        chain: vec![Part::Leaf(client.clone(), old)],
+        key: Part::LeafKey(client, old),
+    };
+    vec![
+        (windows::ROOTS.to_owned(), Content::Parts(roots)),
+        (windows::KUBECONFIG.to_owned(), kubeconfig),
+        (format!("{base}.crt"), Content::one(Part::Leaf(serving.clone(), old))),
+        (format!("{base}.key"), Content::one(Part::LeafKey(serving, old))),
+    ]
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::model::{Component, NodeName};
+use crate::material::{ChainForm, Content, Part};
+use crate::model::{Component, Generation, NodeName, OperatingSystem};
 use crate::plan::{Predicate, Step};
 
 use super::effect::Effect;
@@ -82,7 +83,9 @@ impl World {
                 {
                     process.set(Slot::Token, token);
                 }
+                self.kubelet_restarts_proxy(node, position, *component);
             }
+            Effect::Afresh(node, component, forget) => self.start_afresh(node, *component, forget)?,
             Effect::Start(node, component) => {
                 if let Some(process) = self.process_mut(node, *component) {
                     process.health = Health::Unproven;
@@ -157,7 +160,9 @@ impl World {
             Effect::Roll(workload) if is_kube_proxy(workload) => {
                 let places = Arc::clone(&self.places);
                 for at in places.of(Component::KubeProxy) {
-                    if let Some(node) = self.position(&self.processes[*at].who.node) {
+                    if let Some(node) = self.position(&self.processes[*at].who.node)
+                        && self.nodes[node].system == OperatingSystem::Linux
+                    {
                         let disk = self.disks[node].clone();
                         let process = self.touch(*at);
                         process.end(&disk, None);
@@ -196,6 +201,49 @@ impl World {
         Ok(())
     }
 
+    /// A kubelet that asks for its client certificate gets one of whoever issues at that moment; while more than one may,
+    /// the old one is what must be reckoned with.
+    fn start_afresh(
+        &mut self,
+        node: &NodeName,
+        component: Component,
+        forget: &[String],
+    ) -> Result<(), Impossible> {
+        let position = self.require(node)?;
+        for path in forget {
+            self.disks[position].remove(path);
+            self.changed(node, position, path);
+        }
+        self.enact(&Effect::End(node.clone(), component))?;
+        let issuing = self.anywhere(Component::ControllerManager, Slot::Issuer);
+        let surely_new = issuing != Values::default() && issuing.perhaps() == Generations::NEW;
+        let generation = if surely_new { Generation::New } else { Generation::Old };
+        let leaf = crate::layout::kubelet_client(&self.nodes[position].name);
+        let content =
+            Content::Parts(vec![Part::Leaf(leaf.clone(), generation), Part::LeafKey(leaf, generation)]);
+        for path in forget {
+            self.disks[position].put(path, &content);
+            self.changed(node, position, path);
+        }
+        let presented = Value::Presents(Presented::new(generation, ChainForm::Bare));
+        if let Some(process) = self.process_mut(node, component) {
+            process.has_asked(Slot::ApiClient, presented, forget);
+        }
+        Ok(())
+    }
+
+    /// On Windows kubeletstart.ps1 restarts kube-proxy's service whenever the kubelet's starts.
+    fn kubelet_restarts_proxy(&mut self, node: &NodeName, position: usize, component: Component) {
+        if component != Component::Kubelet || self.nodes[position].system != OperatingSystem::Windows {
+            return;
+        }
+        let disk = self.disks[position].clone();
+        if let Some(proxy) = self.process_mut(node, Component::KubeProxy) {
+            proxy.end(&disk, None);
+            proxy.health = Health::Serving;
+        }
+    }
+
     /// A new pod takes what is published now, and a token that is signed now.
     fn start_pod(&mut self, name: &PodName) -> Result<(), Impossible> {
         let (roots, token) = (self.roots_for_pods(), self.token_signers());
@@ -229,9 +277,9 @@ impl World {
     fn sources_now(&self, position: usize, component: Component) -> Option<Vec<source::Source>> {
         let (disk, kind) = (&self.disks[position], Kind::Component(component));
         let text = text_of(disk, kind)?;
-        let own_client = disk.had(&crate::layout::kubelet_client_link());
-        let index = self.nodes[position].index;
-        Some(source::sources(kind, index, &self.admin_kubeconfig, own_client, text, self.version))
+        let node = &self.nodes[position];
+        let own_client = disk.had(&crate::layout::kubelet_client_file(node.system));
+        Some(source::sources(kind, node, &self.admin_kubeconfig, own_client, text, self.version))
     }
 
     /// What follows by itself, sooner or later: controllers publish, pods restart, tokens are refreshed.

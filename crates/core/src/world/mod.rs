@@ -37,9 +37,9 @@ use crate::intent::Strategy;
 use crate::inventory::{
     CaBundleHolder, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
 };
-use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_link, manifest_file};
+use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_file, manifest_file};
 use crate::material::{Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, Role, TrustDomain};
+use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
 use crate::plan::{KeyOrder, PhaseName, Plan};
 
 /// The environment file of AKS engine's etcd unit.
@@ -160,11 +160,13 @@ impl World {
         let proxies = api.is_some_and(|api| api.workloads.iter().any(is_kube_proxy));
         for node in &cluster.nodes {
             let disk = Disk::new(files(node, facts(node), &admin)).keeping(&kept_keys);
+            // There kube-proxy is a service rather than a pod.
+            let proxies = proxies || node.system == OperatingSystem::Windows;
             let begin = processes.len();
             for kind in kinds(node.role, proxies) {
                 let Some(text) = text_of(&disk, kind) else { continue };
-                let own_client = disk.had(&kubelet_client_link());
-                let sources = source::sources(kind, node.index, &admin, own_client, text, cluster.version);
+                let own_client = disk.had(&kubelet_client_file(node.system));
+                let sources = source::sources(kind, node, &admin, own_client, text, cluster.version);
                 let who = Who { node: node.name.clone(), kind, role: node.role };
                 let mut process = Process::new(who, sources, &disk);
                 if kind == Kind::Component(Component::ControllerManager) {
@@ -453,8 +455,7 @@ fn text_of(disk: &Disk, kind: Kind) -> Option<&str> {
 
 fn files(node: &Node, facts: Option<&NodeFacts>, admin: &str) -> BTreeMap<String, Content> {
     let front_proxy = facts.is_some_and(|facts| facts.file(&certificate_file("proxy-ca.crt")).is_some());
-    let mut files: BTreeMap<String, Content> =
-        World::original_files(node.role, node.index, &node.name, front_proxy).into_iter().collect();
+    let mut files: BTreeMap<String, Content> = World::original_files(node, front_proxy).into_iter().collect();
     let old = Generation::Old;
     if node.role == Role::ControlPlane && facts.is_some_and(|facts| facts.file(admin).is_some()) {
         let leaf = LeafId::from("kubectlClient");
@@ -470,16 +471,18 @@ fn files(node: &Node, facts: Option<&NodeFacts>, admin: &str) -> BTreeMap<String
             files.entry(file.path.clone()).or_insert_with(|| Content::Text(text.clone()));
         }
     }
-    if let Some(link) = facts.and_then(|facts| facts.file(&kubelet_client_link())) {
-        let target = link
-            .link
-            .clone()
-            .unwrap_or_else(|| format!("{}/kubelet-client-old.pem", crate::layout::KUBELET_PKI));
-        let target =
-            if target.starts_with('/') { target } else { format!("{}/{target}", crate::layout::KUBELET_PKI) };
+    let own = kubelet_client_file(node.system);
+    if let Some(link) = facts.and_then(|facts| facts.file(&own)) {
+        let (directory, separator) = match node.system {
+            OperatingSystem::Linux => (crate::layout::KUBELET_PKI, '/'),
+            OperatingSystem::Windows => (crate::layout::windows::KUBELET_PKI, '\\'),
+        };
+        let target = link.link.clone().unwrap_or_else(|| "kubelet-client-old.pem".to_owned());
+        let is_whole = target.contains(separator);
+        let target = if is_whole { target } else { format!("{directory}{separator}{target}") };
         let leaf = kubelet_client(&node.name);
         let pem = Content::Parts(vec![Part::Leaf(leaf.clone(), old), Part::LeafKey(leaf, old)]);
-        files.insert(kubelet_client_link(), Content::Link(target.clone()));
+        files.insert(own, Content::Link(target.clone()));
         files.insert(target, pem);
     }
     files

@@ -63,6 +63,14 @@ impl World {
             }
             Predicate::AcceptsClientsOf { node, ca } => self.narrow(node, *ca, true),
             Predicate::RefusesClientsOf { node, ca } => self.narrow(node, *ca, false),
+            Predicate::HoldsLeafOf { node, path, ca } => {
+                let Some(disk) = self.disk(node).cloned() else { return false };
+                self.process_mut(node, Component::Kubelet).is_some_and(|process| {
+                    process.reads(&disk, path)
+                        && process.health != Health::Ended
+                        && process.holds(Slot::ApiClient, ca.generation)
+                })
+            }
             Predicate::AggregatedApisAvailable => true,
             Predicate::ReadAgain { node, component, files, .. } => {
                 let Some(disk) = self.disk(node).cloned() else { return false };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::model::{LeafId, NodeName, Role};
+use crate::model::{Generation, LeafId, NodeName, Role};
 
 use super::disk::Disk;
 use super::source::{Kind, Loaded, Reload, Slot, Source, load};
@@ -163,6 +163,27 @@ impl Process {
             }
             _ => false,
         }
+    }
+
+    /// It has asked for a leaf and come to present it, or is about to; what it has asked with counts until it does. The
+    /// files that hold the leaf are its own to write.
+    pub(super) fn has_asked(&mut self, slot: Slot, value: Value, own: &[String]) {
+        if let Some(field) = &mut self.fields[slot as usize] {
+            field.expected = Values::one(value);
+            field.possible.join(field.expected);
+        }
+        Arc::make_mut(&mut self.changed).retain(|path| !own.contains(path));
+    }
+
+    /// It was seen to hold a leaf of that generation where it keeps its own.
+    pub(super) fn holds(&mut self, slot: Slot, generation: Generation) -> bool {
+        let Some(field) = &mut self.fields[slot as usize] else { return false };
+        let fits = field.expected.presented().all(|leaf| leaf.generation() == generation);
+        if fits && field.expected.presented().next().is_some() {
+            field.possible = field.expected;
+            return true;
+        }
+        false
     }
 
     /// What it re-reads by itself of some files, it has read by now.

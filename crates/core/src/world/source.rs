@@ -5,12 +5,12 @@
 //! v0.20.15, v0.32.3, v0.36.0; `cmd/kube-controller-manager/app/certificates.go` and `cmd/kubelet/app/auth.go` of
 //! kubernetes 1.20, 1.32, 1.36; `client/pkg/transport/listener.go` of etcd v3.4.13 and later.
 
-use crate::layout::{certificate_file, etcd_peer, kubelet_client_link};
+use crate::layout::{certificate_file, etcd_peer, kubelet_client_link, windows};
 use crate::manifest::flag_values;
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, KubernetesVersion, LeafId, TrustDomain};
+use crate::model::{Component, Generation, KubernetesVersion, LeafId, Node, OperatingSystem, TrustDomain};
 
-use super::disk::{Disk, KeptKeys};
+use super::disk::{Disk, KeptKeys, is_at_or_below};
 use super::value::{Generations, Presented, Value};
 
 /// What kind of process.
@@ -101,6 +101,9 @@ pub(super) enum From {
     KubeconfigRoots(String),
     /// The leaf in a kubeconfig.
     KubeconfigClient(String),
+    /// A leaf with its key in one file, which its process has asked the cluster for; while there is none, the leaf in a
+    /// kubeconfig, with which it asks.
+    Requested { own: String, kubeconfig: String },
 }
 
 impl From {
@@ -109,15 +112,13 @@ impl From {
             From::Roots(_, path) | From::KubeconfigRoots(path) | From::KubeconfigClient(path) => vec![path],
             From::Pair { certificate, key, .. } | From::Issuer { certificate, key } => vec![certificate, key],
             From::Keys(paths) => paths.iter().map(String::as_str).collect(),
+            From::Requested { own, kubeconfig } => vec![own, kubeconfig],
         }
     }
 
     /// Whether the file at `path`, or one below it, is read, by its name or through a link.
     pub(super) fn reads(&self, disk: &Disk, path: &str) -> bool {
-        let concerns = |file: &str| {
-            let below = file.strip_prefix(path);
-            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let concerns = |file: &str| is_at_or_below(file, path);
         let linked = |file: &str| matches!(disk.file(file), Some(Content::Link(target)) if concerns(target));
         self.paths().into_iter().any(|file| concerns(file) || linked(file))
     }
@@ -175,6 +176,17 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
             Some(Content::Kubeconfig { roots: parts, .. }) => roots(parts, TrustDomain::Cluster, path),
             _ => missing(path),
         },
+        From::Requested { own, kubeconfig } => {
+            let loaded = match disk.parts(own) {
+                Some(parts) => pair(kept, parts, &[], TrustDomain::Cluster, own),
+                None => load(disk, &From::KubeconfigClient(kubeconfig.clone())),
+            };
+            // Whose leaf it is differs between the two.
+            match loaded {
+                Loaded::Value(value, _) => Loaded::Value(value, None),
+                other => other,
+            }
+        }
         From::KubeconfigClient(path) => match disk.resolve(path) {
             Some(Content::Kubeconfig { chain, key, .. }) => {
                 pair(kept, chain, std::slice::from_ref(key), TrustDomain::Cluster, path)
@@ -239,7 +251,7 @@ fn issuer(kept: &KeptKeys, certificates: &[Part], key: &[Part], path: &str) -> L
 /// Where an AKS engine process on a node reads what from. `text` is its manifest, or its unit's environment file.
 pub(super) fn sources(
     kind: Kind,
-    index: usize,
+    node: &Node,
     admin_kubeconfig: &str,
     own_client: bool,
     text: &str,
@@ -261,9 +273,23 @@ pub(super) fn sources(
             }
             found.kubeconfig();
         }
+        Kind::Component(Component::Kubelet | Component::KubeProxy)
+            if node.system == OperatingSystem::Windows =>
+        {
+            let own_client = own_client && kind == Kind::Component(Component::Kubelet);
+            found.windows_agent(own_client);
+            if kind == Kind::Component(Component::Kubelet) {
+                let base = windows::KUBELET_SERVING;
+                let (certificate, key) = (format!("{base}.crt"), format!("{base}.key"));
+                let domain = TrustDomain::Cluster;
+                // It is the kubelet's own to make; that it is read again while it runs is nowhere promised.
+                found.pair(Slot::Serving, domain, Some(certificate), Some(key), Reload::AtStart);
+                found.roots(Slot::ClientCa, domain, Some(windows::ROOTS.to_owned()), Reload::Later);
+            }
+        }
         Kind::Component(Component::Scheduler | Component::KubeProxy) => found.kubeconfig(),
         Kind::Component(Component::Etcd) => {
-            let peer = etcd_peer(index);
+            let peer = etcd_peer(node.index);
             let or = |name: &str, file: String| Some(flag(name).unwrap_or_else(|| certificate_file(&file)));
             found.pair(
                 Slot::Serving,
@@ -360,6 +386,18 @@ impl Found {
         if let (Some(certificate), Some(key)) = (certificate, key) {
             self.add(slot, From::Pair { domain, certificate, key }, reload);
         }
+    }
+
+    /// The kubeconfig of a Windows agent holds its credentials itself, and nothing reads it again.
+    fn windows_agent(&mut self, own_client: bool) {
+        let kubeconfig = windows::KUBECONFIG.to_owned();
+        self.add(Slot::ApiRoots, From::KubeconfigRoots(kubeconfig.clone()), Reload::AtStart);
+        let client = if own_client {
+            From::Requested { own: windows::KUBELET_CLIENT.to_owned(), kubeconfig }
+        } else {
+            From::KubeconfigClient(kubeconfig)
+        };
+        self.add(Slot::ApiClient, client, Reload::AtStart);
     }
 
     /// AKS engine's `/var/lib/kubelet/kubeconfig` names its files by path. The CA is read at start (client-go re-reads

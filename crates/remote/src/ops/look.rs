@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::process::{PROCESSES, start};
 use super::{QUICK, checked_path, checked_word, not_understood, text};
-use crate::exec::{Exec, Job};
+use crate::exec::{Exec, Job, Output};
 
 /// Looks at files, processes, units, clock and disk. Changes nothing.
 pub(crate) async fn look(exec: &dyn Exec, node: &NodeName, question: &NodeQuestion) -> PortResult<NodeFacts> {
@@ -24,11 +24,16 @@ pub(crate) async fn look(exec: &dyn Exec, node: &NodeName, question: &NodeQuesti
         .input(asked(question, &what)?);
     let output = exec.run(job).await?;
     let (mut facts, clock) = answered(text(&output, &what)?, question, &what)?;
-    // The script says the time before anything else, so that time was right half a round trip before its arrival.
-    if let (Some(theirs), Some(arrived)) = (clock, output.answered) {
-        facts.clock_offset_ms = offset(theirs, arrived, output.round_trip);
+    if let Some(offset) = clock_offset(clock, &output) {
+        facts.clock_offset_ms = offset;
     }
     Ok(facts)
+}
+
+/// By how much the node's clock is off. The script says the time before anything else, so that time was right half a round
+/// trip before its arrival.
+pub(super) fn clock_offset(clock: Option<Timestamp>, output: &Output) -> Option<i64> {
+    Some(offset(clock?, output.answered?, output.round_trip))
 }
 
 /// What a run has left on the node: its id, and the files of the question as that run found them.

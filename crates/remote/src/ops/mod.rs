@@ -6,6 +6,7 @@ mod files;
 mod look;
 mod process;
 mod units;
+pub(crate) mod windows;
 mod write;
 
 #[cfg(test)]

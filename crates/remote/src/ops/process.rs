@@ -117,7 +117,7 @@ pub(super) fn start(hundredths: &str) -> Option<Timestamp> {
 }
 
 /// Reads `process PID START`.
-fn process_facts(output: &Output, component: Component, what: &str) -> PortResult<ProcessFacts> {
+pub(super) fn process_facts(output: &Output, component: Component, what: &str) -> PortResult<ProcessFacts> {
     let answer = text(output, what)?;
     let parsed = answer.lines().last().and_then(|line| {
         let (pid, started) = line.strip_prefix("process ")?.split_once(' ')?;

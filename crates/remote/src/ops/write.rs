@@ -37,12 +37,21 @@ pub(crate) async fn write(
         .arg(backup_directory(run, &what)?)
         .input(input);
     let output = exec.run(job).await?;
+    answered(text(&output, &what)?, wanted, &what)
+}
+
+/// Reads what a script says of each file, and compares it with what was wanted: path and, where it is known, digest.
+pub(super) fn answered(
+    answer: &str,
+    mut wanted: VecDeque<(&str, Option<String>)>,
+    what: &str,
+) -> PortResult<Vec<WrittenFile>> {
     let mut written = Vec::with_capacity(wanted.len());
-    for line in text(&output, &what)?.lines() {
-        let file = written_file(line).ok_or_else(|| not_understood(&what, line))?;
-        let Some((path, digest)) = wanted.pop_front() else { return Err(not_understood(&what, line)) };
+    for line in answer.lines() {
+        let file = written_file(line).ok_or_else(|| not_understood(what, line))?;
+        let Some((path, digest)) = wanted.pop_front() else { return Err(not_understood(what, line)) };
         if file.path != path {
-            return Err(not_understood(&what, line));
+            return Err(not_understood(what, line));
         }
         if digest.is_some_and(|digest| digest != file.sha256) {
             let cause = format!("{path} holds something else than was written");

@@ -252,6 +252,10 @@ impl Scenario {
             faults.push(Fault { kind, at, ..Fault::by(&mut chance) });
         }
         let pauses = (0..16).map(|_| Fault::pause(&mut chance)).collect();
+        // Drawn last, so that everything else of a seed is what it was before there were any.
+        if chance.percent(30) {
+            config.windows_agents = 1 + chance.below(2);
+        }
         Self {
             seed,
             config,
@@ -288,7 +292,7 @@ impl Scenario {
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let SimConfig { control_planes, agents, version, workloads, .. } = &self.config;
+        let SimConfig { control_planes, agents, windows_agents, version, workloads, .. } = &self.config;
         let strategy = match (self.intent.strategy, self.without_ca_key) {
             (Some(strategy), _) => strategy,
             (None, true) => Strategy::Bundled,
@@ -296,7 +300,7 @@ impl fmt::Display for Scenario {
         };
         write!(
             f,
-            "seed {}: {control_planes} control planes, {agents} agents, {version}, {strategy}, workloads {}, {} agents at once",
+            "seed {}: {control_planes} control planes, {agents} agents and {windows_agents} with Windows, {version}, {strategy}, workloads {}, {} agents at once",
             self.seed,
             if *workloads == Workloads::All { "all" } else { "minimal" },
             self.intent.limits.agents_at_once,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kubecert_core::inventory::{FileFacts, NodeFacts, ProcessFacts};
-use kubecert_core::layout::{STAGE, manifest_file};
+use kubecert_core::layout::{is_staged, manifest_file};
 use kubecert_core::model::{Component, NodeName, RunId};
 use kubecert_core::plan::Access;
 use kubecert_engine::ports::{
     AuditedClient, Diversion, Fault, FileBytes, FileContent, NodeQuestion, Nodes, PortError, PortResult,
-    Stream, WrittenFile,
+    StartedBy, Stream, WrittenFile,
 };
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -141,7 +141,7 @@ impl Nodes for SimNodes {
                 for path in paths {
                     world.remove_file(node, path)?;
                     // Backups lie below the stage.
-                    if path == STAGE
+                    if is_staged(path)
                         && let Some(machine) = world.machines.get_mut(node)
                     {
                         machine.backups.clear();
@@ -287,6 +287,44 @@ impl Nodes for SimNodes {
         self.wait_for_other(node, component, old).await
     }
 
+    async fn start_afresh(
+        &self,
+        node: &NodeName,
+        unit: &str,
+        component: Component,
+        forget: &[String],
+    ) -> PortResult<(ProcessFacts, StartedBy)> {
+        let what = format!("cannot start {unit} on {node} afresh");
+        let ended = self.shared.call_on(node, &what, COMMAND, |world| {
+            known(world, node)?;
+            let old = world.process(node, component).map(|process| process.pid);
+            world.stop_process(node, component);
+            for path in forget {
+                world.remove_file(node, path)?;
+            }
+            world.restart_process(node, component);
+            Ok(old)
+        });
+        let old = ended.await?;
+        let process = self.wait_for_other(node, component, old).await?;
+        // The first of what was removed must be there again, whichever process has made it.
+        self.shared
+            .wait_until(&what, START_PATIENCE, |world| {
+                if !world.reachable(node) {
+                    return Err(unreachable(&what));
+                }
+                let machine = world.machines.get(node).ok_or_else(|| unknown(node))?;
+                let made = forget.first().is_none_or(|path| machine.disk.follow(path).is_some());
+                Ok(made.then(|| process_facts(world, node, component)).flatten())
+            })
+            .await
+            .map(|now| (now, StartedBy::Restart))
+            .map_err(|error| PortError {
+                cause: format!("{} (process {})", error.cause, process.pid),
+                ..error
+            })
+    }
+
     async fn remains(
         &self,
         node: &NodeName,
@@ -302,7 +340,7 @@ impl Nodes for SimNodes {
                 let asked = |path: &String| {
                     question.paths.iter().any(|asked| {
                         path.strip_prefix(asked.as_str())
-                            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '\\']))
                     })
                 };
                 let originals: Vec<(String, crate::files::File)> = machine

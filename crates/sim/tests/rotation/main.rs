@@ -9,5 +9,6 @@ mod support;
 mod undo;
 mod whole;
 mod why;
+mod windows;
 mod wrong;
 mod wrong_plans;

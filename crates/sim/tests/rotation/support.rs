@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use kubecert_core::event::{Event, RunOutcome};
 use kubecert_core::intent::{Intent, Why};
-use kubecert_core::layout::certificate_file;
 use kubecert_core::model::TrustDomain;
 use kubecert_core::plan::Plan;
 use kubecert_core::testing::wrong::Mutation;
@@ -175,9 +174,9 @@ pub(crate) async fn assert_rotated(bench: &Bench) {
         let old = facts.client_ca_names.iter().find(|name| *name == "CN=ca" || *name == "CN=proxyClientCA");
         assert_eq!(old, None, "{server} still trusts the old CA");
     }
-    for node in inventory.nodes.values() {
-        let facts = node.seen().unwrap();
-        let bundle = facts.file(&certificate_file("ca.crt")).unwrap();
+    for node in &inventory.cluster.nodes {
+        let facts = inventory.nodes[&node.name].seen().unwrap();
+        let bundle = facts.file(&kubecert_core::layout::roots_file(node.system)).unwrap();
         assert_eq!(bundle.certificates.len(), 1);
         assert_eq!(bundle.certificates[0].fingerprint, ca);
     }

@@ -29,6 +29,8 @@ async fn assert_as_before(bench: &Bench, before: &BTreeMap<NodeName, BTreeMap<St
             .iter()
             .filter(|(path, digest)| before[&node].get(*path) != Some(digest))
             .map(|(path, _)| path)
+            // What a kubelet on Windows was issued meanwhile lies beside what it has again.
+            .filter(|path| before[&node].contains_key(*path) || !path.contains(r"\kubelet-client-"))
             .collect();
         let gone: Vec<&String> = before[&node].keys().filter(|path| !now.contains_key(*path)).collect();
         assert!(changed.is_empty() && gone.is_empty(), "on {node} {changed:?} changed, {gone:?} are gone");
@@ -73,7 +75,7 @@ async fn cut_off_at(bench: &Bench, strategy: Strategy, call: u64) -> bool {
 
 /// A run that is cut off at each n-th call of a port goes back, until it has dropped the old CA.
 async fn goes_back_from_everywhere(strategy: Strategy, stride: usize, first: u64) {
-    let config = SimConfig::new(3, 2);
+    let config = SimConfig { windows_agents: 1, ..SimConfig::new(3, 1) };
     let mut undone = 0;
     for call in (first..).step_by(stride) {
         let bench = Bench::new(&config);

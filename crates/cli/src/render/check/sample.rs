@@ -55,7 +55,13 @@ pub(in crate::render) fn inventory() -> Inventory {
 }
 
 fn cluster() -> Cluster {
-    let node = |name: &str, role, index| Node { name: NodeName::from(name), role, index, address: None };
+    let node = |name: &str, role, index| Node {
+        name: NodeName::from(name),
+        role,
+        index,
+        address: None,
+        system: kubecert_core::model::OperatingSystem::Linux,
+    };
     Cluster {
         name: ClusterName::from("lab"),
         layout: Layout::AksEngine,
