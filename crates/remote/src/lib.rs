@@ -4,9 +4,10 @@
 //! one bastion, one session a node. What is done there is a shell script per operation (`scripts/`), run as root; what
 //! it is told travels on standard input, and what it did stands in the node's `/var/log/azure/rotate-certs.log`.
 //!
-//! Absent on purpose: agents and passphrases for keys, host certificates, SFTP (its rename does not replace a file, and
+//! Absent on purpose: agents on nodes, host certificates, SFTP (its rename does not replace a file, and
 //! files of root need sudo anyway), and any cleverness on the node that is not in a script one can read there.
 
+mod agent;
 mod config;
 mod exec;
 mod fault;
@@ -19,6 +20,6 @@ mod nodes;
 mod ops;
 mod session;
 
-pub use config::{SshConfig, UserKey};
+pub use config::{KeyFile, SshConfig, UserKey};
 pub use hostkeys::{FirstContact, HostKeys};
 pub use nodes::SshNodes;

@@ -156,3 +156,7 @@ impl OperatorFiles for AncestorFiles {
         left
     }
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod tests;

@@ -151,3 +151,25 @@ impl WindowsProfile {
         })
     }
 }
+
+/// How people log in to the API through Azure Active Directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AadProfile {
+    /// The application that `kubectl` is.
+    pub client_app: String,
+    /// The application that the API servers are.
+    pub server_app: String,
+    /// The directory; empty means the one of the subscription.
+    pub tenant: String,
+}
+
+impl AadProfile {
+    pub(super) fn read(node: &Node<'_>) -> Result<Self, ApiModelError> {
+        let text = |key: &str| Ok::<_, ApiModelError>(node.text(key)?.unwrap_or_default());
+        Ok(Self {
+            client_app: text("clientAppID")?,
+            server_app: text("serverAppID")?,
+            tenant: text("tenantID")?,
+        })
+    }
+}
