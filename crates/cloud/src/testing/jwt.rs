@@ -1,6 +1,7 @@
 //! Tokens that the stand-in signs, and assertions that it checks.
 
 use std::io;
+use std::sync::{Arc, LazyLock};
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::encoding::AsDer as _;
@@ -14,7 +15,11 @@ use kubecert_pki::Certificate;
 use serde_json::{Value, json};
 
 /// Signs access tokens, and knows its own again.
-pub(super) struct Signer(KeyPair);
+pub(super) struct Signer(Arc<KeyPair>);
+
+/// One key for all servers of a process: it takes its time, and tests start many.
+static KEY: LazyLock<Option<Arc<KeyPair>>> =
+    LazyLock::new(|| KeyPair::generate(KeySize::Rsa2048).ok().map(Arc::new));
 
 /// Why a token is refused, by Resource Manager's codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +31,7 @@ pub(super) enum Bad {
 
 impl Signer {
     pub(super) fn new() -> io::Result<Self> {
-        KeyPair::generate(KeySize::Rsa2048).map(Self).map_err(|_| io::Error::other("no key can be made"))
+        KEY.clone().map(Self).ok_or_else(|| io::Error::other("no key can be made"))
     }
 
     pub(super) fn sign(&self, audience: &str, client: &str, lasts_s: u64) -> String {

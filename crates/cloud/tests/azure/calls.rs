@@ -32,7 +32,7 @@ async fn throttling_is_waited_for_as_long_as_the_server_says() {
     trouble(&stand_in, "k8s-master-1-0", TroubleKind::Throttled(3600), 1);
     let began = Instant::now();
     let error = azure.list().await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
     assert!(error.cause.contains("TooManyRequests"), "{error}");
     assert!(error.is_transient() && error.remedy.is_some());
 }
