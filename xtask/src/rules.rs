@@ -128,8 +128,9 @@ fn source(root: &Path, file: &Path, broken: &mut Vec<String>) -> Result<()> {
     let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or(&text);
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let is_test =
-        ["/tests/", "/tests_", "tests.rs", "testing", "/benches/"].iter().any(|mark| shown.contains(mark));
+    let is_test = ["/tests/", "/tests_", "tests.rs", "testing", "/benches/", "/examples/"]
+        .iter()
+        .any(|mark| shown.contains(mark));
     for (door, places) in DOORS {
         let public = code.lines().any(|line| line.trim_start().starts_with("pub ") && line.contains(door));
         let inside = places.iter().any(|place| shown.starts_with(place));

@@ -222,7 +222,15 @@ fn everybody_has_switched(
     let Some(ca) = pending.authorities.get(&TrustDomain::Cluster) else { return Ok(()) };
     let client = layout::certificate_file("client.crt");
     let behind = inventory.nodes.iter().filter_map(|(name, facts)| {
-        let leaf = facts.seen()?.file(&client)?.certificates.first()?;
+        let facts = facts.seen()?;
+        let leaf = match facts.file(&client) {
+            Some(file) => file.certificates.first()?,
+            // A kubelet on Windows has one of its own, or the shared one behind the CA in its kubeconfig.
+            None => {
+                let own = facts.file(layout::windows::KUBELET_CLIENT);
+                own.or_else(|| facts.file(layout::windows::KUBECONFIG))?.certificates.last()?
+            }
+        };
         let new = Certificate::from_pem(&leaf.pem).is_ok_and(|leaf| leaf.signed_by(ca).is_ok());
         (!new && !left_behind.contains(name)).then(|| name.to_string())
     });

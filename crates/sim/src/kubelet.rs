@@ -67,7 +67,7 @@ impl World {
         let now = self.moment_at(self.now);
         let issued = client_certificate(node, issuer, now);
         let Ok((leaf, key)) = issued else { return false };
-        if !self.store.certificates(certificate).first().is_some_and(|ca| leaf.signed_by(ca).is_ok()) {
+        if self.store.certificates(certificate).first().is_none_or(|ca| leaf.signed_by(ca).is_err()) {
             return false;
         }
         let number = self.machines.get(node).map_or(0, |machine| machine.log.len());

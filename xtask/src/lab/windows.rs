@@ -22,17 +22,21 @@ use crate::cmd::{CommandExt as _, cmd};
 /// What the process is called, in command lines too.
 const PROGRAM: &str = "windows-node";
 
-/// Builds the program; nothing where the cluster has no Windows nodes.
+/// Builds the program; nothing where the cluster has no Windows nodes. With the whole workspace's choice of features, so that
+/// what is compiled already serves.
 pub(crate) fn build(spec: &Spec) -> Result<()> {
     if spec.windows.is_empty() {
         return Ok(());
     }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-    cmd(&cargo, ["build", "--quiet", "-p", "kubecert-remote", "--features", "testing", "--example", PROGRAM])
-        .arg("--manifest-path")
-        .arg(manifest)
-        .show()
+    cmd(
+        &cargo,
+        ["build", "--quiet", "--workspace", "--features", "kubecert-remote/testing", "--example", PROGRAM],
+    )
+    .arg("--manifest-path")
+    .arg(manifest)
+    .show()
 }
 
 /// Where it was built: beside this program.

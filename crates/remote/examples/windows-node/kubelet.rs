@@ -258,29 +258,58 @@ impl Own {
             "nodeInfo":{{"operatingSystem":"windows","architecture":"amd64","kubeletVersion":"{version}","osImage":"played by the lab",
             "bootID":"","containerRuntimeVersion":"","kernelVersion":"","kubeProxyVersion":"","machineID":"","systemUUID":""}}}}}}"#
         );
-        let patch = ["patch", "node", name, "--subresource=status", "--type=strategic", "-p", &status];
-        if self.kubectl("own", &patch, "").await.is_err() {
+        let (path, kind) = (format!("/api/v1/nodes/{name}/status"), "application/strategic-merge-patch+json");
+        if self.patch(&path, kind, &status).await.is_err() {
             let node = format!(
                 r#"{{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{name}","labels":{{"kubernetes.io/os":"windows",
                 "kubernetes.io/arch":"amd64","kubernetes.io/hostname":"{name}"}}}},
                 "spec":{{"taints":[{{"key":"os","value":"windows","effect":"NoSchedule"}}]}}}}"#
             );
             let _there = self.kubectl("own", &["create", "-f", "-"], &node).await;
-            self.kubectl("own", &patch, "").await?;
+            self.patch(&path, kind, &status).await?;
         }
         let renewed = Timestamp::now().strftime("%FT%T.%6fZ");
         let spec = format!(
             r#""spec":{{"holderIdentity":"{name}","leaseDurationSeconds":40,"renewTime":"{renewed}"}}"#
         );
         let merge = format!("{{{spec}}}");
-        let patch = ["-n", "kube-node-lease", "patch", "lease", name, "--type=merge", "-p", &merge];
-        if self.kubectl("own", &patch, "").await.is_err() {
+        let path = format!("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{name}");
+        if self.patch(&path, "application/merge-patch+json", &merge).await.is_err() {
             let lease = format!(
                 r#"{{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{{"name":"{name}","namespace":"kube-node-lease"}},{spec}}}"#
             );
             self.kubectl("own", &["create", "-f", "-"], &lease).await?;
         }
         Ok(())
+    }
+
+    /// Changes an object with the kubelet's own certificate. By curl: kubectl reads an object before it changes it, and a
+    /// kubelet may not read its Node's status.
+    async fn patch(&self, path: &str, kind: &str, body: &str) -> Outcome<()> {
+        let text = fs::read_to_string(self.memory("own"))?;
+        let server = text.split_once("server: \"").and_then(|(_, rest)| rest.split_once('"'));
+        let (server, _) = server.ok_or("no server")?;
+        let roots =
+            text.split_once("certificate-authority-data: ").and_then(|(_, rest)| rest.split_once('}'));
+        let roots = run("base64", &["-d"], roots.ok_or("no roots")?.0).await?;
+        let (roots_path, pem) = (self.memory("roots"), self.memory("own.pem"));
+        fs::write(&roots_path, roots)?;
+        let (roots, pem) = (roots_path.to_string_lossy(), pem.to_string_lossy());
+        let (url, header) = (format!("{server}{path}"), format!("Content-Type: {kind}"));
+        let fixed = [
+            "-sS",
+            "--fail-with-body",
+            "-o",
+            "/dev/null",
+            "-X",
+            "PATCH",
+            "--data-binary",
+            "@-",
+            "-H",
+            &header,
+        ];
+        let own = ["--cacert", &roots, "--cert", &pem, "--key", &pem, &url];
+        run("curl", &[fixed.as_slice(), own.as_slice()].concat(), body).await.map(drop)
     }
 
     async fn kubectl(&self, kubeconfig: &str, args: &[&str], input: &str) -> Outcome<String> {
