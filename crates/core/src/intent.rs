@@ -18,6 +18,8 @@ pub enum Why {
     ReplaceCa,
     /// The CA is replaced since its key, or another credential of the cluster, is in wrong hands.
     Compromised,
+    /// Certificates have ended, and the cluster is brought back; the CA stays, or keeps its key.
+    Recover,
 }
 
 impl Why {
@@ -40,6 +42,7 @@ impl fmt::Display for Why {
             Why::ExtendCa => "extend-ca",
             Why::ReplaceCa => "replace-ca",
             Why::Compromised => "compromised",
+            Why::Recover => "recover",
         })
     }
 }

@@ -34,6 +34,9 @@ pub enum KubeconfigError {
 
 /// The kubeconfig with other roots, client certificate and key, each given as PEM.
 ///
+/// It stays what it is in kind: one whose user logs in in another way (an `auth-provider` for Azure Active Directory, an
+/// `exec` plugin) gets the roots alone.
+///
 /// # Errors
 ///
 /// Fails if one of the three is not there exactly once, with a value in base64 on the same line.
@@ -45,11 +48,13 @@ pub fn replace_credentials(
 ) -> Result<Zeroizing<Vec<u8>>, KubeconfigError> {
     let text = std::str::from_utf8(kubeconfig).map_err(|_| KubeconfigError::NotText)?;
     let mut text = Zeroizing::new(text.to_owned());
-    for (entry, value) in [
+    let all = [
         ("certificate-authority-data", roots),
         ("client-certificate-data", certificate),
         ("client-key-data", key),
-    ] {
+    ];
+    let concerned = if logs_in_otherwise(&text) { &all[..1] } else { &all[..] };
+    for (entry, value) in concerned.iter().copied() {
         let encoded = Zeroizing::new(STANDARD.encode(value));
         text = replace_value(&text, entry, &encoded)?;
     }
@@ -68,6 +73,21 @@ pub fn client_credentials(kubeconfig: &[u8]) -> Result<[Zeroizing<Vec<u8>>; 2], 
         STANDARD.decode(&text[range]).map(Zeroizing::new).map_err(|_| KubeconfigError::Value { key })
     };
     Ok([value("client-certificate-data")?, value("client-key-data")?])
+}
+
+/// Whether the user of a kubeconfig has no certificate at all, but another way in.
+fn logs_in_otherwise(text: &str) -> bool {
+    let certificate = ["client-certificate-data", "client-key-data"].iter().any(|key| text.contains(key));
+    !certificate && ["auth-provider", "exec"].iter().any(|way| has_key(text, way))
+}
+
+/// Whether a key stands somewhere in YAML or JSON, with a mapping or list behind it.
+fn has_key(text: &str, key: &str) -> bool {
+    text.match_indices(key).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + key.len()..].trim_start_matches(['"', '\'']).trim_start();
+        before.is_none_or(|c| c.is_whitespace() || "\"'{,".contains(c)) && after.starts_with(':')
+    })
 }
 
 fn replace_value(text: &str, key: &'static str, value: &str) -> Result<Zeroizing<String>, KubeconfigError> {
@@ -123,6 +143,21 @@ mod tests {
             replace_credentials(b"users: []", b"", b"", b""),
             Err(KubeconfigError::Entries { key: "certificate-authority-data", found: 0 })
         );
+    }
+
+    #[test]
+    fn who_logs_in_otherwise_goes_on_doing_so() {
+        let yaml = "clusters:\n- cluster:\n    certificate-authority-data: QQ==\n    server: https://localhost\nusers:\n- user:\n    auth-provider:\n      name: azure\n";
+        let json = r#"{"certificate-authority-data": "QQ==", "user": {"auth-provider":{"name":"azure","config":{}}}}"#;
+        for text in [yaml, json] {
+            let edited = replace_credentials(text.as_bytes(), b"roots", b"leaf", b"key").unwrap();
+            assert_eq!(std::str::from_utf8(&edited).unwrap(), text.replace("QQ==", "cm9vdHM="));
+        }
+        // Half a pair is damage, and a name that only looks like another way in is none.
+        for bad in ["client-key-data: Qw==\nauth-provider:\n", "server: https://exec\n", "name: my-exec\n"] {
+            let text = format!("certificate-authority-data: QQ==\n{bad}");
+            assert!(replace_credentials(text.as_bytes(), b"r", b"c", b"k").is_err(), "{bad}");
+        }
     }
 
     /// Found by the fuzz target `kubeconfig`: the next word of the file was taken for a value that was not there.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kubecert_core::check;
 use kubecert_core::event::{Event, Happening, RunOutcome};
 use kubecert_core::exec::{Execution, ReplayError};
-use kubecert_core::intent::Intent;
+use kubecert_core::intent::{Intent, Why};
 use kubecert_core::inventory::Inventory;
 use kubecert_core::material::{ChainForm, Part};
 use kubecert_core::model::{Cluster, Generation, NodeName, RunId, TrustDomain};
@@ -103,6 +103,14 @@ pub enum RunError {
         "run {run} cannot be undone: it has begun to drop the old CA, and servers refuse what is of the old PKI; `kubecert resume` finishes it, and a new `kubecert rotate` replaces what it made"
     )]
     PastReturn {
+        /// Which run.
+        run: RunId,
+    },
+    /// What was before the run is nothing to go back to.
+    #[error(
+        "run {run} cannot be undone: it brings back a cluster whose certificates had ended, so that what was before it would not work either; `kubecert resume` finishes it"
+    )]
+    Recovering {
         /// Which run.
         run: RunId,
     },
@@ -217,6 +225,8 @@ pub struct Ended {
 pub(crate) enum Errand {
     /// To bring a new PKI.
     Rotate,
+    /// To bring a cluster back whose certificates have ended.
+    Recover,
     /// To put everything back as it was.
     Undo,
     /// To see what harm a plan does that is wrong on purpose.
@@ -229,6 +239,8 @@ impl Errand {
     pub(crate) const fn is_guarded(self) -> bool {
         match self {
             Errand::Rotate | Errand::Undo => true,
+            // There is no quorum to be kept.
+            Errand::Recover => false,
             #[cfg(feature = "wrong-plans")]
             Errand::Harm => false,
         }
@@ -395,6 +407,22 @@ pub async fn rotate(
     begin(setup, Errand::Rotate, |inventory, now| plan(inventory, intent, now), agreed).await
 }
 
+/// Brings a cluster back whose certificates have ended, or whose API does not answer: an interrupted run goes on if there
+/// is one, else a plan is made of what can be seen over SSH alone. Where all is well there is nothing to do.
+///
+/// `setup.cluster` should name the agents that its description knows, since the API may not be there to tell them.
+///
+/// # Errors
+///
+/// As [`rotate`].
+pub async fn recover(
+    setup: Setup,
+    agreed: impl FnOnce(&Plan, &Inventory) -> bool,
+) -> Result<Ended, RunError> {
+    let intent = Intent::new(Why::Recover);
+    begin(setup, Errand::Recover, |inventory, now| plan(inventory, &intent, now), agreed).await
+}
+
 /// As [`rotate`], with a plan that is made wrong on purpose and is not checked: to see, on a cluster made for it, that
 /// what the check refuses does harm. Never part of a release.
 ///
@@ -523,7 +551,8 @@ async fn go_on(setup: Setup, run: RunDir) -> Result<Ended, RunError> {
         What::DropAnyway { name } => Some(name.clone()),
         _ => None,
     }));
-    let way = Way { run, vault, execution, journal, started, begun, errand: Errand::Rotate };
+    let errand = if execution.plan().why == Why::Recover { Errand::Recover } else { Errand::Rotate };
+    let way = Way { run, vault, execution, journal, started, begun, errand };
     carry_out(setup, way).await
 }
 
@@ -715,6 +744,10 @@ fn etcd_credentials(vault: &Vault, generation: Generation) -> Result<Credentials
 }
 
 async fn begin_probe(context: &Arc<Context>, execution: &Execution, errand: Errand) {
+    // Nobody is promised anything by a cluster that is being brought back.
+    if errand == Errand::Recover {
+        return;
+    }
     let old = context.client(Generation::Old);
     // On the way back nobody is promised that what was given out new goes on working.
     let updated = context.client(Generation::New).filter(|_| errand != Errand::Undo);

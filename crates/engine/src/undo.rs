@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kubecert_core::check;
 use kubecert_core::exec::Execution;
+use kubecert_core::intent::Why;
 use kubecert_core::inventory::Inventory;
 use kubecert_core::plan::Plan;
 use kubecert_core::planner;
@@ -40,6 +41,9 @@ pub async fn undo(setup: Setup, agreed: impl FnOnce(&Plan) -> bool) -> Result<Op
     }
     if records.iter().any(|record| record.what == What::TrustDropped) {
         return Err(RunError::PastReturn { run: run.run().clone() });
+    }
+    if plan.why == Why::Recover {
+        return Err(RunError::Recovering { run: run.run().clone() });
     }
     let started = records.first().map_or_else(|| setup.ports.clock.now(), |record| record.at);
     let (back, mut undo_journal, before) = match resumed(&run)? {

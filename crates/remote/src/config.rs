@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub struct SshConfig {
     pub bastion_port: u16,
     /// The user on the bastion and on the nodes, who may use sudo without a password, or is root.
     pub user: String,
-    /// That user's private key.
+    /// That user's private key, or the agent that holds it.
     pub private_key: UserKey,
     /// Who is who.
     pub host_keys: HostKeys,
@@ -97,17 +97,72 @@ impl fmt::Debug for Password {
     }
 }
 
-/// A user's private key. Its memory is wiped when it is dropped.
+/// What a user proves with who they are.
 #[derive(Clone)]
-pub struct UserKey(Arc<PrivateKey>);
+pub struct UserKey(Identity);
+
+/// Where the private key is.
+#[derive(Clone)]
+pub(crate) enum Identity {
+    /// Here. Its memory is wiped when it is dropped.
+    Key(Arc<PrivateKey>),
+    /// With the agent that listens at this socket, which signs and never shows it.
+    Agent(PathBuf),
+}
 
 impl UserKey {
-    /// Reads a private key from a file.
+    /// The keys of the SSH agent that listens at `socket`. It is asked at each login, in the order in which it names its
+    /// keys.
+    pub const fn agent(socket: PathBuf) -> Self {
+        Self(Identity::Agent(socket))
+    }
+
+    /// Reads a private key without a passphrase from a file.
     ///
     /// # Errors
     ///
     /// When there is no such file, or as with [`UserKey::parse`].
     pub fn load(path: &Path) -> PortResult<Self> {
+        KeyFile::read(path)?.unlock(None)
+    }
+
+    /// Reads a private key from the text of a file, whose name only serves the error: OpenSSH, PKCS#1, PKCS#8, SEC1.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no private key, or one under a passphrase.
+    pub fn parse(text: &str, file: &str) -> PortResult<Self> {
+        KeyFile { text: Zeroizing::new(text.to_owned()), file: file.to_owned() }.unlock(None)
+    }
+
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.0
+    }
+}
+
+impl fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Identity::Key(key) => write!(f, "UserKey({})", key.algorithm()),
+            Identity::Agent(socket) => write!(f, "UserKey(agent at {})", socket.display()),
+        }
+    }
+}
+
+/// A private key's file, which may be under a passphrase.
+pub struct KeyFile {
+    text: Zeroizing<String>,
+    /// As messages name it.
+    file: String,
+}
+
+impl KeyFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such file, or it cannot be read.
+    pub fn read(path: &Path) -> PortResult<Self> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|source| {
             let cause = match source.kind() {
@@ -118,42 +173,59 @@ impl UserKey {
             PortError::new(Fault::Refused, format!("cannot use the SSH key in {file}"), cause)
                 .remedy("Name the file of the private key that belongs to the administrator's public key.")
         })?;
-        Self::parse(&text, &file)
+        Ok(Self { text, file })
     }
 
-    /// Reads a private key from the text of a file, whose name only serves the error: OpenSSH, PKCS#1, PKCS#8, SEC1.
+    /// Whether it takes a passphrase to use it.
+    pub fn is_encrypted(&self) -> bool {
+        decode_secret_key(&self.text, None).is_err_and(|source| is_encrypted(&self.text, &source))
+    }
+
+    /// Takes the key out of the file: OpenSSH, PKCS#1, PKCS#8, SEC1.
     ///
     /// # Errors
     ///
-    /// When the text is no private key, or one under a passphrase.
-    pub fn parse(text: &str, file: &str) -> PortResult<Self> {
-        let what = format!("cannot use the SSH key in {file}");
-        match decode_secret_key(text, None) {
-            Ok(key) => Ok(Self(Arc::new(key))),
-            Err(source) if is_encrypted(text, &source) => Err(PortError::new(
-                Fault::Refused,
-                what,
-                "it is encrypted, and passphrases are not supported yet",
+    /// When the text is no private key, or one under another passphrase, or under one and none is given.
+    pub fn unlock(&self, passphrase: Option<&str>) -> PortResult<UserKey> {
+        let what = || format!("cannot use the SSH key in {}", self.file);
+        let refused = |cause: String| PortError::new(Fault::Refused, what(), cause);
+        let text = self.text.as_str();
+        let given = passphrase.filter(|_| self.is_encrypted());
+        match (decode_secret_key(text, given), given) {
+            (Ok(key), _) => Ok(UserKey(Identity::Key(Arc::new(key)))),
+            (Err(source), None) if is_encrypted(text, &source) => Err(refused(
+                "it is encrypted, and no passphrase was given".to_owned(),
             )
             .remedy(
-                "Make a copy without a passphrase (`ssh-keygen -p -N '' -f COPY`), use that, and delete it \
-                     afterwards.",
+                "Run the command on a terminal, which asks for the passphrase; or give the passphrase with \
+                     --passphrase-fd, or the key by way of an agent with --ssh-agent.",
             )),
-            Err(source) => Err(PortError::new(Fault::Refused, what, no_key(text, &source)).remedy(
+            (Err(_), Some(_)) if is_unknown_cipher(text) => Err(refused(
+                "it is encrypted in an old way that is not read (of PEM's own only AES-128-CBC is)"
+                    .to_owned(),
+            )
+            .remedy(
+                "Write it anew (`ssh-keygen -p -f FILE`), or give it by way of an agent with --ssh-agent.",
+            )),
+            (Err(_), Some(_)) => Err(refused("the passphrase is not this key's".to_owned())
+                .remedy("Give the passphrase with which the key was encrypted.")),
+            (Err(source), None) => Err(refused(no_key(text, &source)).remedy(
                 "Give the private key that belongs to the administrator's public key of the cluster.",
             )),
         }
     }
+}
 
-    pub(crate) fn key(&self) -> &Arc<PrivateKey> {
-        &self.0
+/// Says which file it is, never what it holds.
+impl fmt::Debug for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyFile({})", self.file)
     }
 }
 
-impl fmt::Debug for UserKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "UserKey({})", self.0.algorithm())
-    }
+/// Whether a key is encrypted in PEM's own way (RFC 1421) with another cipher than the library reads.
+fn is_unknown_cipher(text: &str) -> bool {
+    text.contains("Proc-Type: 4,ENCRYPTED") && !text.contains("DEK-Info: AES-128-CBC")
 }
 
 /// Whether what stopped us is a passphrase. The library says so for OpenSSH's format only.
@@ -202,6 +274,9 @@ mod tests {
         ] {
             let (private, public) = keygen(args);
             assert!(UserKey::parse(&private, "id").is_ok(), "{args:?}");
+            let file = KeyFile { text: Zeroizing::new(private), file: "id".to_owned() };
+            assert!(!file.is_encrypted());
+            assert!(file.unlock(Some("needless")).is_ok(), "{args:?}");
             let refused = UserKey::parse(&public, "id.pub").expect_err("a public key");
             assert!(refused.to_string().ends_with("it is a public key"), "{refused}");
         }
@@ -214,9 +289,16 @@ mod tests {
             &["-t", "rsa", "-b", "2048", "-N", "secret", "-m", "PEM"],
             &["-t", "rsa", "-b", "2048", "-N", "secret", "-m", "PKCS8"],
         ] {
-            let refused = UserKey::parse(&keygen(args).0, "id").expect_err("encrypted");
+            let text = keygen(args).0;
+            let refused = UserKey::parse(&text, "id").expect_err("encrypted");
             assert!(refused.cause.contains("encrypted"), "{refused}");
             assert!(refused.remedy.is_some());
+            let file = KeyFile { text: Zeroizing::new(text), file: "id".to_owned() };
+            assert!(file.is_encrypted());
+            assert!(file.unlock(Some("secret")).is_ok(), "{args:?}");
+            let refused = file.unlock(Some("hunter2")).expect_err("another passphrase");
+            assert!(refused.cause.contains("not this key's"), "{refused}");
+            assert!(!refused.to_string().contains("hunter2"));
         }
         for (text, cause) in [
             ("", "it is empty"),

@@ -6,9 +6,10 @@
 //! that run Windows the scripts are PowerShell (`scripts/windows/`), run by an administrator, and the log is
 //! `c:\k\rotate-certs.log`; `docs/windows.md` lists what is assumed there.
 //!
-//! Absent on purpose: agents and passphrases for keys, host certificates, SFTP (its rename does not replace a file, and
+//! Absent on purpose: agents on nodes, host certificates, SFTP (its rename does not replace a file, and
 //! files of root need sudo anyway), and any cleverness on the node that is not in a script one can read there.
 
+mod agent;
 mod config;
 mod exec;
 mod fault;
@@ -23,6 +24,6 @@ mod session;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use config::{Password, SshConfig, UserKey, WindowsLogin};
+pub use config::{KeyFile, Password, SshConfig, UserKey, WindowsLogin};
 pub use hostkeys::{FirstContact, HostKeys};
 pub use nodes::SshNodes;

@@ -1,5 +1,5 @@
-//! One SSH session: handshake, authentication, scripts, tunnels. With `fault.rs` the only module that
-//! speaks russh's protocol types.
+//! One SSH session: handshake, authentication, scripts, tunnels. With `agent.rs` and `fault.rs` the only
+//! module that speaks russh's protocol types.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::config::{SshConfig, WindowsLogin};
+use crate::agent;
+use crate::config::{Identity, SshConfig, WindowsLogin};
 use crate::exec::{Job, Output};
 use crate::fault::{protocol_error, tunnel_error};
 
@@ -304,7 +305,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Counted<T> {
 }
 
 /// Judges the host key during the handshake.
-struct Guard {
+pub(crate) struct Guard {
     config: Arc<SshConfig>,
     host: String,
     port: u16,
@@ -312,7 +313,7 @@ struct Guard {
 
 /// Why a handshake ended.
 #[derive(Debug)]
-enum Stop {
+pub(crate) enum Stop {
     HostKey(Box<PortError>),
     Protocol(russh::Error),
 }
@@ -389,26 +390,35 @@ async fn with_key(
     user: &str,
     what: &str,
 ) -> PortResult<bool> {
-    let key = config.private_key.key();
-    let hash = if key.algorithm().is_rsa() {
-        use russh::keys::HashAlg;
-        match handle.best_supported_rsa_hash().await.map_err(|source| protocol_error(what, &source))? {
-            Some(Some(hash)) => Some(hash),
-            // A server that does not say what it takes is old; every one since OpenSSH 7.2 takes this.
-            None => Some(HashAlg::Sha256),
-            Some(None) => {
-                return Err(PortError::new(Fault::Refused, what, "its sshd takes RSA keys only with SHA-1").remedy(
-                    "Allow rsa-sha2-256 in the host's sshd_config (PubkeyAcceptedAlgorithms), or use another kind of key.",
-                ));
-            }
-        }
-    } else {
-        None
+    let key = match config.private_key.identity() {
+        Identity::Key(key) => key,
+        Identity::Agent(socket) => return agent::authenticate(handle, user, what, socket).await,
     };
+    let hash = signature_hash(handle, key.algorithm().is_rsa(), what).await?;
     let signer = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
     match handle.authenticate_publickey(user, signer).await {
         Ok(result) => Ok(result.success()),
         Err(source) => Err(protocol_error(what, &source)),
+    }
+}
+
+/// With which hash to sign, which matters for RSA alone.
+pub(crate) async fn signature_hash(
+    handle: &Handle<Guard>,
+    is_rsa: bool,
+    what: &str,
+) -> PortResult<Option<russh::keys::HashAlg>> {
+    use russh::keys::HashAlg;
+    if !is_rsa {
+        return Ok(None);
+    }
+    match handle.best_supported_rsa_hash().await.map_err(|source| protocol_error(what, &source))? {
+        Some(Some(hash)) => Ok(Some(hash)),
+        // A server that does not say what it takes is old; every one since OpenSSH 7.2 takes this.
+        None => Ok(Some(HashAlg::Sha256)),
+        Some(None) => Err(PortError::new(Fault::Refused, what, "its sshd takes RSA keys only with SHA-1").remedy(
+            "Allow rsa-sha2-256 in the host's sshd_config (PubkeyAcceptedAlgorithms), or use another kind of key.",
+        )),
     }
 }
 

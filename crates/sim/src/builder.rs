@@ -82,7 +82,22 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
     if let Some(violation) = world.violations.first() {
         return Err(SimError::Build(violation.what.clone()));
     }
+    if let Some(days) = config.off_for_days {
+        switch_off(&mut world, days);
+    }
     Ok((world, pki.described))
+}
+
+/// Switches everything off, and on again so many days later.
+fn switch_off(world: &mut World, days: u32) {
+    let off = SignedDuration::from_hours(i64::from(days) * 24);
+    world.unwatched = true;
+    world.start = world.start.checked_add(off).unwrap_or(world.start);
+    world.store.forget_verdicts();
+    for node in world.node_names() {
+        world.reboot(&node);
+    }
+    world.log = crate::pods::WorkloadLog::default();
 }
 
 fn describe(config: &SimConfig) -> Result<Cluster, SimError> {

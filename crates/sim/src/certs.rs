@@ -158,6 +158,11 @@ impl Store {
         verdict
     }
 
+    /// Forgets who accepts whom, since the time is another one.
+    pub(crate) fn forget_verdicts(&mut self) {
+        self.verdicts.clear();
+    }
+
     /// Whether the first certificate is good for a name or an address.
     pub(crate) fn is_named(&mut self, chain: BundleId, name: &str) -> bool {
         if let Some(verdict) = self.names.get(&chain).and_then(|names| names.get(name)) {

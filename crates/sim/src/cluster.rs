@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use kubecert_core::model::{Cluster, NodeName, Role};
 use kubecert_engine::ports::{Fault, PortError, PortResult, Ports};
 use kubecert_engine::vault::PkiSet;
@@ -52,7 +53,9 @@ impl SimCluster {
     pub fn new(config: &SimConfig) -> Result<Self, SimError> {
         let (world, old) = builder::build(config)?;
         let handed_over = world.now;
-        let time = VirtualTime::new(config.start, config.speed.factor());
+        let off = SignedDuration::from_hours(i64::from(config.off_for_days.unwrap_or(0)) * 24);
+        let start = config.start.checked_add(off).unwrap_or(config.start);
+        let time = VirtualTime::new(start, config.speed.factor());
         let shared = Shared {
             world: Mutex::new(world),
             faults: Mutex::new(Faults::default()),
@@ -135,6 +138,16 @@ impl SimCluster {
     /// Waits until a caller was cut off. Whoever drives the caller's future drops it then.
     pub async fn cut_off(&self) {
         self.shared.cut_off.notified().await;
+    }
+
+    /// Looks after invariants from here on, in a cluster that was switched off before it was handed over.
+    pub fn watch_from_now(&self) {
+        let mut world = self.shared.enter();
+        world.unwatched = false;
+        world.violations.clear();
+        world.log = WorkloadLog::default();
+        world.monitor = crate::monitor::Monitor::default();
+        world.dirt.everything();
     }
 
     /// Switches a node off and on.

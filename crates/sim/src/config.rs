@@ -30,6 +30,9 @@ pub struct SimConfig {
     /// How many days from its start its leaves last, the front proxy's apart; `None` means as long as its CA, which is how
     /// clusters of this layout are deployed.
     pub leaves_last_days: Option<u32>,
+    /// For how many days everything was switched off before the cluster is handed over, so that certificates may have ended
+    /// meanwhile. Then nobody looks after invariants until [`crate::SimCluster::watch_from_now`].
+    pub off_for_days: Option<u32>,
     /// Whether workloads run that call the API every second.
     pub workloads: Workloads,
     /// How fast the cluster's time runs.
@@ -84,6 +87,7 @@ impl SimConfig {
             seed: 1,
             key: KeyAlgorithm::EcdsaP256,
             leaves_last_days: None,
+            off_for_days: None,
             workloads: Workloads::All,
             speed: Speed::Even,
             start: Timestamp::from_second(START).unwrap_or(Timestamp::UNIX_EPOCH),

@@ -110,6 +110,9 @@ type Found = BTreeSet<String>;
 impl World {
     /// Records what is violated and was not before.
     pub(crate) fn watch(&mut self) {
+        if self.unwatched {
+            return;
+        }
         let dirt = std::mem::take(&mut self.dirt);
         let masters = self.masters();
         let servers: Vec<Server> = masters.iter().filter_map(|node| self.server(node)).collect();
@@ -149,6 +152,9 @@ impl World {
     }
 
     pub(crate) fn violate(&mut self, what: String) {
+        if self.unwatched {
+            return;
+        }
         let at = self.moment();
         self.violations.push(Violation { at, what });
     }

@@ -133,6 +133,8 @@ pub(crate) struct World {
     pub(crate) monitor: Monitor,
     /// What has changed since then.
     pub(crate) dirt: Dirt,
+    /// Whether nobody looks after invariants.
+    pub(crate) unwatched: bool,
     /// What is broken at present.
     pub(crate) broken: Vec<Disturbance>,
     queue: BTreeMap<(Duration, u64), Event>,
@@ -156,6 +158,7 @@ impl World {
             violations: Vec::new(),
             monitor: Monitor::default(),
             dirt: Dirt::default(),
+            unwatched: false,
             broken: Vec::new(),
             queue: BTreeMap::new(),
             sequence: 0,

@@ -1,6 +1,9 @@
 //! What the ancestor's command line allowed and clap does not, and what it once allowed.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use kubecert_core::model::KubernetesVersion;
 
 use crate::errors::{CliError, Kind};
 
@@ -13,10 +16,37 @@ const RETIRED: [(&str, &str); 4] = [
 ];
 
 /// Flags that are switches, to which Go's flag library also takes `=true` and `=false`.
-const SWITCHES: [&str; 5] = ["--force", "--debug", "--quiet", "--reboot", "--dry-run"];
+const SWITCHES: [&str; 6] = ["--force", "--debug", "--quiet", "--reboot", "--dry-run", "--ssh-agent"];
 
 /// Global flags whose next argument is a value and not the verb.
 const TAKE_A_VALUE: [&str; 3] = ["-o", "--output", "--color"];
+
+/// Which of the two programs somebody is used to: they differ in defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ancestor {
+    /// `aks-engine`, until 2023, for Azure and Azure Stack Hub.
+    AksEngine,
+    /// `aks-engine-azurestack`, its successor.
+    AksEngineAzureStack,
+}
+
+impl Ancestor {
+    /// The one that makes clusters of a version: `aks-engine` ended with Kubernetes 1.24, and what its successor makes
+    /// now is far beyond.
+    pub(crate) fn of_version(version: &str) -> Self {
+        let beyond = KubernetesVersion::parse(version).is_some_and(|version| version.at_least(25));
+        if beyond { Self::AksEngineAzureStack } else { Self::AksEngine }
+    }
+}
+
+/// The program whose name ours was called by, through a link to it.
+pub(super) fn called_as(typed: &[OsString]) -> Option<Ancestor> {
+    match Path::new(typed.first()?).file_stem()?.to_str()? {
+        "aks-engine" => Some(Ancestor::AksEngine),
+        "aks-engine-azurestack" => Some(Ancestor::AksEngineAzureStack),
+        _ => None,
+    }
+}
 
 /// Whether the verb is `rotate-certs`, whose exit codes differ even for a command line that cannot be understood.
 pub(super) fn is_called(typed: &[OsString]) -> bool {

@@ -84,18 +84,64 @@ pub(crate) struct SshArgs {
     /// Name or address of the SSH host through which all nodes are reached
     #[arg(long, value_name = "HOST")]
     pub(crate) ssh_host: String,
-    /// Port of the SSH host
-    #[arg(long, value_name = "PORT", default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) ssh_port: u16,
+    /// Port of the SSH host; without it 22, or 50001 where the masters are a scale set
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) ssh_port: Option<u16>,
     /// User on the SSH host and the nodes; without it, the administrator named in the apimodel
     #[arg(long, value_name = "USER")]
     pub(crate) ssh_user: Option<String>,
-    /// Private key for the SSH host and the nodes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) linux_ssh_private_key: PathBuf,
+    /// With what to log in.
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
     /// Host keys of the SSH host and the nodes; keys met for the first time are added to it
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Option<PathBuf>,
+}
+
+/// With what to log in to the SSH host and the nodes.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// Private key for the SSH host and the nodes; the passphrase of an encrypted one is asked for on the terminal
+    #[arg(long, value_name = "FILE", required_unless_present = "ssh_agent")]
+    pub(crate) linux_ssh_private_key: Option<PathBuf>,
+    /// Log in with the keys of the SSH agent that SSH_AUTH_SOCK names, rather than with --linux-ssh-private-key
+    #[arg(long, conflicts_with = "linux_ssh_private_key")]
+    pub(crate) ssh_agent: bool,
+    /// Read the private key's passphrase from this file descriptor, up to the end of its first line
+    #[arg(long, value_name = "N", requires = "linux_ssh_private_key", value_parser = clap::value_parser!(u32).range(..=MOST_DESCRIPTORS))]
+    pub(crate) passphrase_fd: Option<u32>,
+}
+
+/// A number beyond is a mistake: shells know one digit, and no system allows a process more than this by default.
+const MOST_DESCRIPTORS: i64 = 1_048_575;
+
+/// Where the private key is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeySource {
+    /// In a file; its passphrase comes from a file descriptor, or from whoever sits at the terminal.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The descriptor.
+        passphrase_fd: Option<u32>,
+    },
+    /// With the agent at this socket.
+    Agent(PathBuf),
+}
+
+impl KeyArgs {
+    /// What the arguments mean. The environment is read here.
+    pub(crate) fn source(&self) -> Result<KeySource, CliError> {
+        if let Some(path) = &self.linux_ssh_private_key {
+            return Ok(KeySource::File { path: path.clone(), passphrase_fd: self.passphrase_fd });
+        }
+        let socket = env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
+        socket.map(|socket| KeySource::Agent(socket.into())).ok_or_else(|| {
+            CliError::new(Kind::Input, "--ssh-agent: SSH_AUTH_SOCK is not set, so there is no agent to ask").hint(
+                "Start one (`eval $(ssh-agent)`, then `ssh-add KEY`), or name the key's file with --linux-ssh-private-key.",
+            )
+        })
+    }
 }
 
 /// What the operator decides beyond the plan.

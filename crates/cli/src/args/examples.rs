@@ -74,6 +74,16 @@ Every changed file is byte for byte as it was, every changed object too, and eve
 on the old certificates; the API answers meanwhile. Once the old CA has begun to leave trust stores
 there is no way back, and `kubecert resume` finishes the run.";
 
+/// For `recover`.
+pub(super) const RECOVER: &str = "\
+Examples:
+  kubecert recover -m apimodel.json \\
+      --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+
+Certificates are issued anew by the CA in force, which itself gets another certificate for its key if it
+has ended; tokens stay what they were. Agents that cannot be reached are left: run it again once they are
+back. `rotate-certs --force` does the same first, and then replaces the CA.";
+
 /// For `verify`.
 pub(super) const VERIFY: &str = "\
 Examples:

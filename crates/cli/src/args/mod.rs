@@ -4,6 +4,7 @@
 //! is built is offered. The environment is read here and nowhere deeper.
 
 mod ancestor;
+mod azure;
 mod cloud;
 mod common;
 mod examples;
@@ -15,11 +16,11 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-pub(crate) use common::{GlobalArgs, HowArgs, Output, SshArgs, StateArgs};
+pub(crate) use common::{GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
 pub(crate) use verbs::{
-    CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RehearseArgs, ReportArgs,
-    ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
+    CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RecoverArgs, RehearseArgs,
+    ReportArgs, ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
 };
 
 use crate::errors::CliError;
@@ -68,6 +69,9 @@ pub(crate) enum Verb {
     /// Put everything back as it was before an interrupted run, until it has dropped the old CA
     #[command(after_help = examples::UNDO)]
     Undo(RunArgs),
+    /// Bring back a cluster whose certificates have ended, or whose API does not answer, over SSH
+    #[command(after_help = examples::RECOVER)]
+    Recover(RecoverArgs),
     /// Look again, independently of any plan, and say whether the cluster is as it should be
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
@@ -134,10 +138,13 @@ pub(crate) fn parse_from(argv: impl IntoIterator<Item = OsString>) -> Result<Par
     }
     let typed = ancestor::translate(typed).map_err(|error| NotRun::Other { error, exit: Exit::Failed })?;
     let notices = ancestor::notices(&typed);
-    let cli = parse(&typed).map_err(|error| {
+    let mut cli = parse(&typed).map_err(|error| {
         let exit = if error.use_stderr() { Exit::Failed } else { Exit::Done };
         NotRun::Clap { error, exit }
     })?;
+    if let Verb::RotateCerts(args) = &mut cli.verb {
+        args.called_as = ancestor::called_as(&typed);
+    }
     Ok(Parsed { cli, notices })
 }
 

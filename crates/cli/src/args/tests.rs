@@ -3,6 +3,7 @@
 use clap::Parser as _;
 use secrecy::ExposeSecret as _;
 
+use super::ancestor::Ancestor;
 use super::rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem};
 use super::*;
 
@@ -56,10 +57,89 @@ fn the_reference_is_what_help_says() {
 fn rotate_certs_has_the_ancestors_defaults() {
     let args = rotate_certs(LONG);
     assert_eq!(args.azure_env, AzureEnvironment::AzurePublicCloud);
-    assert_eq!(args.auth_method, AuthMethod::Cli);
     assert_eq!(args.identity_system, IdentitySystem::AzureAd);
     assert_eq!(args.language, "en-us");
-    assert_eq!((args.force, args.ssh_port, args.certificate_profile), (false, None, None));
+    assert_eq!((args.force, args.ssh_port, &args.certificate_profile), (false, None, &None));
+    assert_eq!(args.azure("1.34.4").unwrap(), None, "nothing about it was given");
+}
+
+const ID: &str = "3f2c8d5e-6a1b-4c0d-9e7f-1a2b3c4d5e6f";
+
+/// The method that a command line comes to, for a cluster of some version.
+#[track_caller]
+fn method(program: &str, more: &str, version: &str) -> Result<AuthMethod, String> {
+    let args = rotate_certs(&format!("{} -s {ID} {more}", LONG.replacen("kubecert", program, 1)));
+    match args.azure(version) {
+        Ok(Some(method)) => Ok(method),
+        Ok(None) => panic!("{more}"),
+        Err(error) => Err(error.error.to_string()),
+    }
+}
+
+#[test]
+fn each_generation_has_its_own_way_to_azure() {
+    assert_eq!(method("kubecert", "", "1.24.17"), Ok(AuthMethod::Cli));
+    assert_eq!(method("/usr/bin/aks-engine", "", "1.34.4"), Ok(AuthMethod::Cli));
+    for (program, version) in [("kubecert", "1.33.10"), ("./aks-engine-azurestack", "1.24.9")] {
+        let error = method(program, "", version).unwrap_err();
+        assert!(error.contains("client_secret, which is the default here"), "{error}");
+        let given = format!("--client-id {ID} --client-secret s");
+        assert_eq!(method(program, &given, version), Ok(AuthMethod::ClientSecret));
+        assert_eq!(method(program, "--auth-method cli", version), Ok(AuthMethod::Cli));
+    }
+    assert_eq!(
+        method("kubecert", &format!("--client-id {ID} --client-secret s"), "1.24.17"),
+        Ok(AuthMethod::ClientSecret)
+    );
+    assert_eq!(method("kubecert", "--auth-method device", "1.34.4"), Ok(AuthMethod::Device));
+    assert_eq!(Ancestor::of_version("nonsense"), Ancestor::AksEngine);
+}
+
+#[test]
+fn what_is_about_azure_is_judged_in_the_ancestors_order() {
+    let certificate = format!("--auth-method client_certificate --client-id {ID}");
+    for (more, expected) in [
+        ("--auth-method client_secret --client-id x --identity-system adfs", "--client-id must be a UUID"),
+        ("--auth-method client_secret", "--client-id must be a UUID"),
+        (&format!("--auth-method client_secret --client-id {ID}"), "--client-secret, or AZURE_CLIENT_SECRET"),
+        (&certificate, "--certificate-path and --private-key-path"),
+        (&format!("{certificate} --certificate-path c"), "--certificate-path and --private-key-path"),
+        (
+            "--auth-method cli --azure-env AzureStackCloud",
+            "--auth-method cli does not work on Azure Stack Hub",
+        ),
+        ("--auth-method device --azure-env azurestackcloud", "--auth-method device does not work"),
+    ] {
+        let error = method("kubecert", more, "1.24.17").expect_err(more);
+        assert!(error.starts_with(expected), "{more}: {error}");
+    }
+    let stack = format!(
+        "{certificate} --certificate-path c --private-key-path k --azure-env AzureStackCloud --identity-system adfs"
+    );
+    assert_eq!(method("kubecert", &stack, "1.34.4"), Ok(AuthMethod::ClientCertificate));
+    for (flag, value) in [("--auth-method", "password"), ("--identity-system", "ldap"), ("--auth-method", "")]
+    {
+        let words = LONG.split_whitespace().map(OsString::from).chain([flag.into(), value.into()]);
+        assert!(matches!(parse_from(words), Err(NotRun::Clap { exit: Exit::Failed, .. })), "{flag} {value}");
+    }
+}
+
+#[test]
+fn a_key_is_in_a_file_or_with_an_agent() {
+    use super::common::KeySource;
+    let without = LONG.replace(" --linux-ssh-private-key id_rsa", "");
+    assert!(refused(&without).0.contains("--linux-ssh-private-key"));
+    assert!(rotate_certs(&format!("{without} --ssh-agent")).key.ssh_agent);
+    assert!(!rotate_certs(&format!("{LONG} --ssh-agent=false")).key.ssh_agent);
+    for wrong in [
+        format!("{LONG} --ssh-agent"),
+        format!("{without} --ssh-agent --passphrase-fd 3"),
+        format!("{LONG} --passphrase-fd x"),
+    ] {
+        assert_eq!(refused(&wrong).1, 1, "{wrong}");
+    }
+    let file = rotate_certs(&format!("{LONG} --passphrase-fd 3")).key.source().unwrap();
+    assert_eq!(file, KeySource::File { path: "id_rsa".into(), passphrase_fd: Some(3) });
 }
 
 #[test]
@@ -190,35 +270,42 @@ fn validation_follows_the_ancestors_rules() {
         path.display().to_string()
     };
     let (model, key) = (file("apimodel.json"), file("id_rsa"));
-    let validate = |location: &str, host: &str, more: &[&str]| {
-        let base =
-            ["kubecert", "rotate-certs", "-l", location, "-g", "lab", "-m", &model, "--ssh-host", host];
-        let key = ["--linux-ssh-private-key", key.as_str()];
+    let validate = |location: &str, host: &str, model: &str, key: &str, more: &[&str]| {
+        let base = ["kubecert", "rotate-certs", "-l", location, "-g", "lab", "-m", model, "--ssh-host", host];
+        let key = ["--linux-ssh-private-key", key];
         let words = base.iter().chain(&key).chain(more);
         match Cli::parse_from(words).verb {
-            Verb::RotateCerts(args) => {
-                args.validate().map(|validated| (validated, args.meant_auth_method().unwrap()))
-            }
+            Verb::RotateCerts(args) => args.validate(),
             verb => panic!("{verb:?}"),
         }
     };
-    let good = validate("West US 2", "10.0.0.4", &[]).unwrap();
-    assert_eq!(
-        (good.0.location.as_str(), good.0.ssh_host.as_str(), good.1),
-        ("westus2", "10.0.0.4", AuthMethod::Cli)
-    );
-    let id = "3f2c8d5e-6a1b-4c0d-9e7f-1a2b3c4d5e6f";
-    let both = validate("local", "::1", &["--client-id", id, "--client-secret", "s"]).unwrap();
-    assert_eq!(both.1, AuthMethod::ClientSecret);
-    for (location, host, more, expected) in [
-        (" ", "h", &[][..], "--location is empty"),
-        ("local", "", &[], "--ssh-host is empty"),
-        ("local", "h:22", &[], "--ssh-host h:22 names a port"),
-        ("local", "h", &["--certificate-profile", "/none"], "--certificate-profile: /none does not exist"),
-        ("local", "h", &["--auth-method", "client_secret", "--client-id", "x"], "--client-id must be a UUID"),
-        ("local", "h", &["--auth-method", "client_certificate", "--client-id", id], "--certificate-path and"),
+    for (typed, host) in [("West US 2", "10.0.0.4"), (" westus2", " ::1 ")] {
+        let good = validate(typed, host, &model, &key, &[]).unwrap();
+        assert_eq!((good.location.as_str(), good.ssh_host.as_str()), ("westus2", host.trim()));
+    }
+    // Each line has all the mistakes of those below it, too: the first rule in the ancestor's order is the one told.
+    let nothing = "/none";
+    let profile = ["--certificate-profile", nothing];
+    let here = directory.path().display().to_string();
+    for (location, host, key, model, expected) in [
+        (" ", "", nothing, nothing, "--location is empty"),
+        ("local", "", nothing, nothing, "--ssh-host is empty"),
+        ("local", "h:22", nothing, nothing, "--ssh-host h:22 names a port"),
+        ("local", "[::1]", nothing, nothing, "--ssh-host [::1] names a port"),
+        ("local", "h", "", nothing, "--linux-ssh-private-key is empty"),
+        ("local", "h", nothing, nothing, "--linux-ssh-private-key: /none does not exist"),
+        ("local", "h", &here, nothing, "--linux-ssh-private-key: "),
+        ("local", "h", &key, "", "--api-model is empty"),
+        ("local", "h", &key, nothing, "--api-model: /none does not exist"),
+        ("local", "h", &key, &model, "--certificate-profile: /none does not exist"),
     ] {
-        let error = validate(location, host, more).unwrap_err().error.to_string();
+        let error = validate(location, host, model, key, &profile).unwrap_err().error.to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+    // What stands in the place of the directory for the new files; and nothing is left there by having looked.
+    let names = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(names(), 2);
+    file("_rotate_certs_output");
+    let error = validate("local", "h", &model, &key, &[]).unwrap_err().error.to_string();
+    assert!(error.starts_with("cannot keep the new certificates in "), "{error}");
 }

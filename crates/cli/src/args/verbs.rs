@@ -71,6 +71,23 @@ pub(crate) struct RotateArgs {
     pub(crate) break_plan: Option<kubecert_core::testing::wrong::Mutation>,
 }
 
+/// Arguments of `recover`.
+#[derive(Debug, Args)]
+pub(crate) struct RecoverArgs {
+    /// Which cluster.
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How to reach its nodes.
+    #[command(flatten)]
+    pub(crate) ssh: SshArgs,
+    /// Do not ask; without it, the cluster's name must be typed before anything changes
+    #[arg(long, help_heading = "Rotation")]
+    pub(crate) yes: bool,
+    /// Where the run is recorded.
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+}
+
 /// Arguments of `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {

@@ -38,8 +38,11 @@ enum Place {
 
 impl Prepared {
     /// Reads what the flags name. Nothing is called.
-    pub(crate) fn read(args: &RotateCertsArgs, model: &ApiModel) -> Result<Self, CliError> {
-        let method = args.meant_auth_method()?;
+    pub(crate) fn read(
+        args: &RotateCertsArgs,
+        method: AuthMethod,
+        model: &ApiModel,
+    ) -> Result<Self, CliError> {
         let mut notices = Vec::new();
         let subscription = match args.subscription_id.as_deref().filter(|id| subscription::is_usable(id)) {
             Some(id) => id.to_owned(),

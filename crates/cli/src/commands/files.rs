@@ -205,3 +205,7 @@ mod tests {
         assert!(files.leftovers()[0].contains("still holds the old PKI"));
     }
 }
+
+#[cfg(test)]
+#[path = "files_tests.rs"]
+mod judged;

@@ -22,7 +22,7 @@ use crate::render::{check_table, plan_text};
 
 /// `kubecert check`.
 pub(crate) fn check(global: &GlobalArgs, args: &CheckArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
+    let described = Described::read(&args.cluster.api_model())?;
     let pending = pending::pending(&args.state.state_dir()?.join(described.name().as_str()));
     looking(global, &described, &args.ssh, |inventory| {
         let now = Timestamp::now();
@@ -43,7 +43,7 @@ pub(crate) fn check(global: &GlobalArgs, args: &CheckArgs) -> Result<Exit, CliEr
 
 /// `kubecert plan`.
 pub(crate) fn plan(global: &GlobalArgs, args: &PlanArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
+    let described = Described::read(&args.cluster.api_model())?;
     described.check_supported()?;
     looking(global, &described, &args.ssh, |inventory| {
         let plan = run::plan(&inventory, &intent(&args.how), Timestamp::now()).map_err(run_error)?;
@@ -84,7 +84,7 @@ fn shown(plan: &Plan) -> Result<String, CliError> {
 
 /// `kubecert verify`.
 pub(crate) fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
+    let described = Described::read(&args.cluster.api_model())?;
     looking(global, &described, &args.ssh, |inventory| {
         let results = verify::verify(&inventory, Timestamp::now());
         match global.output {
@@ -109,7 +109,7 @@ fn looking(
     ssh: &SshArgs,
     then: impl FnOnce(Inventory) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
-    let reach = Reach::from(ssh);
+    let reach = Reach::try_from(ssh)?;
     // Looking keeps no records, but host keys are pinned where the runs of the cluster are.
     let state = crate::args::StateArgs { state_dir: None };
     let state: PathBuf = state.state_dir()?.join(described.name().as_str());

@@ -6,8 +6,13 @@ mod demo;
 mod files;
 mod generate;
 mod given_plan;
+mod given_profile;
+#[cfg(test)]
+mod judge;
+mod login;
 mod look;
 mod man;
+mod recover;
 mod rehearse;
 mod report;
 mod rotate;
@@ -34,6 +39,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Rotate(args) => rotate::rotate(&cli.global, args),
         Verb::Resume(args) => rotate::resume(&cli.global, args),
         Verb::Undo(args) => rotate::undo(&cli.global, args),
+        Verb::Recover(args) => recover::recover(&cli.global, args),
         Verb::RotateCerts(args) => rotate::rotate_certs(&cli.global, args),
         Verb::Generate(args) => generate::run(args),
         Verb::Rehearse(args) => rehearse::run(&cli.global, args),

@@ -32,7 +32,7 @@ pub(crate) fn run(global: &GlobalArgs, args: &RehearseArgs) -> Result<Exit, CliE
         super::print(&faults())?;
         return Ok(Exit::Done);
     }
-    let described = Described::read(args.api_model.as_deref().unwrap_or(Path::new("")), None)?;
+    let described = Described::read(args.api_model.as_deref().unwrap_or(Path::new("")))?;
     described.check_shape()?;
     let scenario = scenario(&described, args)?;
     let scratch = tempfile::tempdir()

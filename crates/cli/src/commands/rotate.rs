@@ -1,7 +1,7 @@
 //! `kubecert rotate`, `resume` and `rotate-certs`: the verbs that change a cluster.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -16,8 +16,10 @@ use kubecert_engine::run::{self, Ended, RunError, Setup};
 
 use super::azure;
 use super::given_plan::GivenPlan;
+use super::given_profile::GivenProfile;
+use super::recover::{self, Brought};
 use super::runtime::{self, Wired};
-use super::target::{Described, Reach, pki_set};
+use super::target::{Described, Reach};
 use crate::args::{GlobalArgs, HowArgs, ResumeArgs, RotateArgs, RotateCertsArgs, RunArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
@@ -26,10 +28,10 @@ use crate::render::{plan_text, report_html, report_text};
 
 /// `kubecert rotate`.
 pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
+    let described = Described::read(&args.cluster.api_model())?;
     described.check_supported()?;
     let state = args.state.state_dir()?.join(described.name().as_str());
-    let reach = Reach::from(&args.ssh);
+    let reach = Reach::try_from(&args.ssh)?;
     let given = args.plan.as_deref().map(|file| GivenPlan::read(file, &described.name())).transpose()?;
     let intent = match &given {
         Some(given) => given.intent(),
@@ -54,9 +56,9 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
 
 /// `kubecert resume`.
 pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.run.cluster.api_model(), None)?;
+    let described = Described::read(&args.run.cluster.api_model())?;
     let state = state_of(&described, &args.run)?;
-    let reach = Reach::from(&args.run.ssh);
+    let reach = Reach::try_from(&args.run.ssh)?;
     let consent = Consent { yes: args.run.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
@@ -98,9 +100,9 @@ async fn catch_up(
 
 /// `kubecert undo`.
 pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model(), None)?;
+    let described = Described::read(&args.cluster.api_model())?;
     let state = state_of(&described, args)?;
-    let reach = Reach::from(&args.ssh);
+    let reach = Reach::try_from(&args.ssh)?;
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
         let setup = described.connect(&reach, state, wired.wires()).await?;
@@ -129,36 +131,56 @@ fn state_of(described: &Described, args: &RunArgs) -> Result<std::path::PathBuf,
     })
 }
 
-/// `kubecert rotate-certs`.
+/// `kubecert rotate-certs`. The checks come in the ancestor's order, and all of them before anything is touched.
 pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Result<Exit, CliError> {
     let validated = args.validate()?;
-    let mut described = Described::read(&args.api_model, Some(&validated.location))?;
+    let described = Described::read(&args.api_model)?;
+    let profile = args.certificate_profile.as_deref().map(GivenProfile::read).transpose()?;
+    let described = described.at_location(&validated.location)?;
     described.check_supported()?;
-    let given = match &args.certificate_profile {
-        Some(path) => Some(given_pki(&mut described, path)?),
-        None => None,
-    };
-    let azure = azure::Prepared::read(args, &described.model)?;
+    let method = args.azure(&described.model.kubernetes().version)?;
+    let azure = method.map(|method| azure::Prepared::read(args, method, &described.model)).transpose()?;
+    let given = profile.map(|profile| profile.pki(&described)).transpose()?;
     let reach = Reach {
         host: validated.ssh_host,
-        port: args.ssh_port.unwrap_or(22),
+        port: args.ssh_port,
         user: args.ssh_user.clone(),
-        key: args.linux_ssh_private_key.clone(),
+        key: validated.key,
         known_hosts: args.known_hosts.clone(),
     };
     let state = args.state.state_dir()?.join(described.name().as_str());
+    // The ancestor does not ask, and scripts around it cannot answer.
+    let consent = Consent::given();
+    let mut described = described;
+    if args.force && !args.cloud.dry_run {
+        if let Some(method) = method {
+            // What Azure has to say comes before any node is touched here, too.
+            let azure = azure::Prepared::read(args, method, &described.model)?;
+            runtime::with(global, |wired: Wired| async {
+                enter_azure(args, &described, azure, &wired).await?;
+                wired.end().await;
+                Ok(Exit::Done)
+            })?;
+        }
+        // First it must answer again; then it is rotated as any other, without a further outage.
+        if recover::bring_back(global, described, &reach, &state, &consent)? == Brought::OtherRun {
+            return Ok(Exit::Done);
+        }
+        described = Described::read(&args.api_model)?.at_location(&validated.location)?;
+    }
     // The ancestor names every CA alike, and no CA can vouch for another of its own name.
     let same_name =
         given.as_ref().is_some_and(|given| given.has_ca_named_as(&described.pki().unwrap_or_default()));
     let strategy = same_name.then_some(Strategy::Bundled);
     let intent = Intent { strategy, ..Intent::new(Why::ReplaceCa) };
-    // The ancestor does not ask, and scripts around it cannot answer.
-    let consent = Consent::given();
     let wanted = Wanted::Fresh;
     #[cfg(feature = "wrong-plans")]
     let wanted = args.break_plan.map_or(wanted, Wanted::Wrong);
     runtime::with(global, |wired: Wired| async move {
-        let azure = enter_azure(args, &described, azure, &wired).await?;
+        let azure = match azure {
+            Some(azure) => Some(enter_azure(args, &described, azure, &wired).await?),
+            None => None,
+        };
         let pending = kubecert_engine::pending::pending(&state);
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
         setup.given = given;
@@ -167,7 +189,8 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
             return dry_run(global, setup, &intent, pending, wired).await;
         }
         setup.decisions.reboot = args.cloud.reboot;
-        setup.ports.machines = args.cloud.reboot.then(|| Arc::new(azure) as Arc<dyn Machines>);
+        let machines = azure.filter(|_| args.cloud.reboot).map(Arc::new);
+        setup.ports.machines = machines.map(|azure| azure as Arc<dyn Machines>);
         carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
 }
@@ -272,7 +295,7 @@ pub(super) async fn carry_out(
 }
 
 /// Writes the page beside the report, and shows the report.
-async fn show(global: &GlobalArgs, ended: &Ended, wired: Wired) -> Result<Exit, CliError> {
+pub(super) async fn show(global: &GlobalArgs, ended: &Ended, wired: Wired) -> Result<Exit, CliError> {
     wired.end().await;
     if let Some(run) = &ended.run {
         let page = report_html::render(&ended.report)
@@ -300,6 +323,12 @@ async fn show(global: &GlobalArgs, ended: &Ended, wired: Wired) -> Result<Exit, 
     }
     match &ended.report.outcome {
         RunOutcome::Finished | RunOutcome::Undone | RunOutcome::NothingToDo => Ok(Exit::Done),
+        RunOutcome::Stopped { reason } if ended.report.why == Why::Recover => {
+            let message = format!("the run has stopped before the cluster was back: {reason}");
+            Err(CliError::new(Kind::Stopped, message).hint(
+                "Mend the cause, then run the same command again, or `kubecert resume`: it goes on where it stopped, with the same new certificates.",
+            ))
+        }
         RunOutcome::Stopped { reason } => Err(CliError::new(Kind::Stopped, format!("the run has stopped: {reason}"))
             .hint("The cluster serves. Mend the cause, then run the same command again, or `kubecert resume`: it goes on where it stopped, with the same new certificates.")),
     }
@@ -312,12 +341,22 @@ pub(super) struct Consent {
 }
 
 impl Consent {
+    /// Where somebody may have to be asked.
+    pub(super) const fn asked(yes: bool, terminal: bool) -> Self {
+        Self { yes, terminal }
+    }
+
+    /// Whether nobody needs to be asked.
+    pub(super) const fn is_given(&self) -> bool {
+        self.yes
+    }
+
     /// Where nobody needs to be asked.
     pub(super) const fn given() -> Self {
         Self { yes: true, terminal: false }
     }
 
-    fn ask(&self, cluster: &str, wired: &Wired) -> Result<(), CliError> {
+    pub(super) fn ask(&self, cluster: &str, wired: &Wired) -> Result<(), CliError> {
         if self.yes {
             return Ok(());
         }
@@ -360,16 +399,4 @@ pub(super) fn run_error(error: RunError) -> CliError {
             remedy.into_iter().fold(error, CliError::hint)
         }
     }
-}
-
-fn given_pki(described: &mut Described, path: &PathBuf) -> Result<kubecert_engine::vault::PkiSet, CliError> {
-    use kubecert_cloud::apimodel::CertificateProfile;
-    let about = || format!("cannot use certificate profile {}", path.display());
-    let bytes = std::fs::read(path).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    let profile =
-        CertificateProfile::parse(&bytes).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    profile
-        .validate(&described.model, jiff::Timestamp::now())
-        .map_err(|error| CliError::because(Kind::Input, about(), error))?;
-    pki_set(&profile)
 }

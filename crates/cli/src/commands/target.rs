@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kubecert_cloud::apimodel::{ApiModel, CertificateProfile, Entry, Location, Unsupported};
+use kubecert_cloud::apimodel::{ApiModel, Availability, CertificateProfile, Entry, Location, Unsupported};
 use kubecert_cluster::{ApiAvailability, EtcdClient, KubeClient, TlsProbe};
 use kubecert_core::event::{Event, Happening};
 use kubecert_core::model::{
@@ -17,15 +17,22 @@ use kubecert_engine::ports::{Clock, Nodes, PortError, Ports};
 use kubecert_engine::run::Setup;
 use kubecert_engine::vault::PkiSet;
 use kubecert_pki::{Certificate, PrivateKey};
-use kubecert_remote::{HostKeys, Password, SshConfig, SshNodes, UserKey, WindowsLogin};
+use kubecert_remote::{HostKeys, Password, SshConfig, SshNodes, WindowsLogin};
 use tokio::sync::{mpsc, watch};
 
 use super::files::AncestorFiles;
-use crate::args::SshArgs;
+use super::login;
+use crate::args::{KeySource, SshArgs};
 use crate::errors::{CliError, Kind};
 
 /// The port on which AKS engine's API servers listen, on every control plane and in front of them.
 const API_PORT: u16 = 443;
+
+/// The port of the SSH host.
+const SSH_PORT: u16 = 22;
+
+/// The first of the ports through which the masters of a scale set are reached.
+const SCALE_SET_SSH_PORT: u16 = 50_001;
 
 /// An apimodel that was read, and where it lies.
 pub(crate) struct Described {
@@ -36,21 +43,24 @@ pub(crate) struct Described {
 /// How to reach the nodes.
 pub(crate) struct Reach {
     pub(crate) host: String,
-    pub(crate) port: u16,
+    /// Without it, the port that AKS engine makes for its masters.
+    pub(crate) port: Option<u16>,
     pub(crate) user: Option<String>,
-    pub(crate) key: PathBuf,
+    pub(crate) key: KeySource,
     pub(crate) known_hosts: Option<PathBuf>,
 }
 
-impl From<&SshArgs> for Reach {
-    fn from(args: &SshArgs) -> Self {
-        Self {
+impl TryFrom<&SshArgs> for Reach {
+    type Error = CliError;
+
+    fn try_from(args: &SshArgs) -> Result<Self, CliError> {
+        Ok(Self {
             host: args.ssh_host.clone(),
             port: args.ssh_port,
             user: args.ssh_user.clone(),
-            key: args.linux_ssh_private_key.clone(),
+            key: args.key.source()?,
             known_hosts: args.known_hosts.clone(),
-        }
+        })
     }
 }
 
@@ -61,20 +71,22 @@ pub(crate) struct Wires {
 }
 
 impl Described {
-    /// Reads an apimodel, at a location that must be its own if one is given.
-    pub(crate) fn read(path: &Path, location: Option<&str>) -> Result<Self, CliError> {
-        let about = || format!("cannot use api model {}", path.display());
+    /// Reads an apimodel.
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
         let bytes = std::fs::read(path).map_err(|error| {
             CliError::because(Kind::Input, format!("cannot read api model {}", path.display()), error)
         })?;
-        let mut model =
-            ApiModel::parse(&bytes).map_err(|error| CliError::because(Kind::Input, about(), error))?;
-        if let Some(location) = location.and_then(Location::new) {
-            model = model
-                .at_location(location)
-                .map_err(|error| CliError::because(Kind::Input, about(), error))?;
-        }
+        let model = ApiModel::parse(&bytes).map_err(|error| unusable(path, error))?;
         Ok(Self { model: Arc::new(model), path: path.to_owned() })
+    }
+
+    /// The same at the location that the command line names, which must be the model's if that has one.
+    pub(crate) fn at_location(self, location: &str) -> Result<Self, CliError> {
+        let Self { model, path } = self;
+        let Some(location) = Location::new(location) else { return Ok(Self { model, path }) };
+        let model =
+            Arc::unwrap_or_clone(model).at_location(location).map_err(|error| unusable(&path, error))?;
+        Ok(Self { model: Arc::new(model), path })
     }
 
     /// Refuses, by name and all at once, what cannot be managed yet.
@@ -107,10 +119,7 @@ impl Described {
 
     /// The cluster with its control planes, as far as the model tells.
     pub(crate) fn cluster(&self) -> Result<Cluster, CliError> {
-        let unusable = |error| {
-            CliError::because(Kind::Input, format!("cannot use api model {}", self.path.display()), error)
-        };
-        let endpoint = self.model.server_url().map_err(unusable)?;
+        let endpoint = self.model.server_url().map_err(|error| unusable(&self.path, error))?;
         let version = KubernetesVersion::parse(&self.model.kubernetes().version);
         let nodes = self
             .model
@@ -135,6 +144,14 @@ impl Described {
             admin_user: self.admin_user()?,
             nodes,
         })
+    }
+
+    /// Where AKS engine's load balancer lets SSH through to the first master.
+    fn ssh_port(&self) -> u16 {
+        match self.model.masters().availability {
+            Availability::AvailabilitySet => SSH_PORT,
+            Availability::ScaleSet => SCALE_SET_SSH_PORT,
+        }
     }
 
     fn admin_user(&self) -> Result<String, CliError> {
@@ -198,7 +215,7 @@ impl Described {
         state: &Path,
         events: &mpsc::UnboundedSender<Event>,
     ) -> Result<Arc<dyn Nodes>, CliError> {
-        let key = UserKey::load(&reach.key).map_err(port_error)?;
+        let key = login::user_key(&reach.key)?;
         let user = match &reach.user {
             Some(user) => user.clone(),
             None => self.admin_user()?,
@@ -218,7 +235,7 @@ impl Described {
             drop(events.send(Event { at: Timestamp::now(), what: Happening::Notice { text } }));
         });
         let mut config = SshConfig::new(reach.host.clone(), user, key, host_keys);
-        config.bastion_port = reach.port;
+        config.bastion_port = reach.port.unwrap_or_else(|| self.ssh_port());
         config.windows = self.model.windows().map(|windows| WindowsLogin {
             user: windows.admin_user.clone(),
             password: windows.password().map(Password::new),
@@ -226,6 +243,10 @@ impl Described {
         let nodes = SshNodes::connect_bastion(config).await.map_err(port_error)?;
         Ok(Arc::new(nodes))
     }
+}
+
+fn unusable(path: &Path, error: kubecert_cloud::apimodel::ApiModelError) -> CliError {
+    CliError::because(Kind::Input, format!("cannot use api model {}", path.display()), error)
 }
 
 /// A profile as a PKI.

@@ -41,6 +41,7 @@ fn reason(plan: &Plan) -> String {
         Why::Renew => format!("renew {leaves}"),
         Why::ExtendCa => "give the certificate authority a longer life".to_owned(),
         Why::ReplaceCa => replace(),
+        Why::Recover => format!("bring back a cluster that has ended, with {leaves}"),
         Why::Compromised => format!("{}, since a key is in wrong hands", replace()),
     };
     match plan.scope {

@@ -89,6 +89,15 @@ fn done(report: &Report) -> String {
             "What the run had changed on cluster {cluster} was put back: files byte for byte, objects as they were, every component on the old certificates."
         ),
         (RunOutcome::NothingToDo, _) => format!("No credential of cluster {cluster} was due."),
+        (RunOutcome::Stopped { reason }, Why::Recover) => format!(
+            "Cluster {cluster} is not back yet; the run has stopped after {took}, and goes on where it stopped. Why it stopped: {reason}"
+        ),
+        (RunOutcome::Finished, Why::Recover) => {
+            format!(
+                "Cluster {cluster} is back: {replaced} {} renewed in {took}{resumed}.",
+                plural::were(report.credentials.replaced)
+            )
+        }
         (RunOutcome::Stopped { reason }, _) => {
             format!(
                 "Cluster {cluster} serves; {replaced} had been replaced after {took}. Why it stopped: {reason}"

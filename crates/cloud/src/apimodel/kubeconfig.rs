@@ -6,30 +6,50 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use super::error::ApiModelError;
+use super::machines::AadProfile;
 use super::model::ApiModel;
 use super::profile::{CertificateProfile, Entry};
 
 impl ApiModel {
     /// The text of `kubeconfig/kubeconfig.<location>.json` for the PKI of `profile`, byte for byte as the ancestor's.
     ///
+    /// Where people log in through Azure Active Directory it holds no client certificate but says how to do that. Such a
+    /// kubeconfig is for people; what the masters themselves have is of another kind, and stays so.
+    ///
     /// # Errors
     ///
-    /// [`KubeconfigError`] when the profile lacks a part of it, the location is unknown, or the cluster has an
-    /// `aadProfile`: the ancestor then writes a kubeconfig without any client certificate, which cannot serve the
-    /// nodes.
+    /// [`KubeconfigError`] when the profile lacks a part of it, or the location is unknown.
     pub fn kubeconfig(&self, profile: &CertificateProfile) -> Result<SecretString, KubeconfigError> {
-        if self.has_aad_profile() {
-            return Err(KubeconfigError::AadProfile);
-        }
         let missing = |key| KubeconfigError::Missing { key };
         let certificate =
             |entry: Entry| profile.certificate(entry).ok_or_else(|| missing(entry.certificate_key()));
+        let roots = certificate(Entry::Ca)?;
+        if let Some(aad) = self.aad() {
+            return Ok(self.kubeconfig_with(roots, &self.login(aad)?)?);
+        }
         let user = Entry::KubeConfig;
         let key = profile.private_key(user).ok_or_else(|| missing(user.private_key_key()))?;
-        Ok(self.kubeconfig_of(certificate(Entry::Ca)?, certificate(user)?, key)?)
+        Ok(self.kubeconfig_of(roots, certificate(user)?, key)?)
     }
 
-    /// A kubeconfig in the same form with other contents: `roots` and `chain` may be several certificates each.
+    /// How a user logs in through Azure Active Directory, as the ancestor tells `kubectl`.
+    fn login(&self, aad: &AadProfile) -> Result<String, ApiModelError> {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let cloud = match self.custom_cloud_suffix() {
+            Some(_) => "AzureStackCloud",
+            None => self.location().ok_or(ApiModelError::LocationUnknown)?.cloud(),
+        };
+        let tenant = if aad.tenant.is_empty() { "common" } else { &aad.tenant };
+        Ok(format!(
+            r#"{{"auth-provider":{{"name":"azure","config":{{"environment":{},"tenant-id":{},"apiserver-id":{},"client-id":{}}}}}}}"#,
+            quoted(cloud),
+            quoted(tenant),
+            quoted(&aad.server_app),
+            quoted(&aad.client_app)
+        ))
+    }
+
+    /// A kubeconfig with a client certificate and other contents: `roots` and `chain` may be several certificates each.
     ///
     /// # Errors
     ///
@@ -40,6 +60,15 @@ impl ApiModel {
         chain: &str,
         private_key: &SecretString,
     ) -> Result<SecretString, ApiModelError> {
+        let user = format!(
+            r#"{{"client-certificate-data":"{}","client-key-data":"{}"}}"#,
+            STANDARD.encode(chain),
+            STANDARD.encode(private_key.expose_secret())
+        );
+        self.kubeconfig_with(roots, &user)
+    }
+
+    fn kubeconfig_with(&self, roots: &str, credentials: &str) -> Result<SecretString, ApiModelError> {
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let prefix = &self.masters().dns_prefix;
         let text = format!(
@@ -68,7 +97,7 @@ impl ApiModel {
         "users": [
             {{
                 "name": {user},
-                "user": {{"client-certificate-data":"{chain}","client-key-data":"{key}"}}
+                "user": {credentials}
             }}
         ]
     }}
@@ -77,8 +106,6 @@ impl ApiModel {
             server = quoted(&self.server_url()?),
             name = quoted(prefix),
             user = quoted(&format!("{prefix}-admin")),
-            chain = STANDARD.encode(chain),
-            key = STANDARD.encode(private_key.expose_secret()),
         );
         Ok(text.into())
     }
@@ -103,11 +130,6 @@ impl ApiModel {
 /// Why there is no kubeconfig.
 #[derive(Debug, Error)]
 pub enum KubeconfigError {
-    /// People log in through Azure Active Directory.
-    #[error(
-        "no kubeconfig with a client certificate for a cluster with an aadProfile; that kind is not managed yet"
-    )]
-    AadProfile,
     /// The profile lacks a part of it.
     #[error("no {key} in the certificate profile for the kubeconfig; restore it from a backup")]
     Missing {
@@ -147,8 +169,19 @@ mod tests {
     fn what_is_missing_is_named() {
         let error = model("").kubeconfig(&CertificateProfile::default()).unwrap_err().to_string();
         assert!(error.contains("no kubeConfigPrivateKey"), "{error}");
-        let error = model(r#", "aadProfile": {}"#).kubeconfig(&profile()).unwrap_err();
-        assert!(matches!(error, KubeconfigError::AadProfile));
+    }
+
+    #[test]
+    fn those_who_log_in_elsewhere_get_no_certificate() {
+        let aad = r#", "aadProfile": {"clientAppID": "c", "serverAppID": "s", "tenantID": "t"}"#;
+        let user = |more: &str| {
+            let text = model(more).kubeconfig(&profile()).unwrap();
+            let json: serde_json::Value = serde_json::from_str(text.expose_secret()).unwrap();
+            json["users"][0]["user"].clone()
+        };
+        let expected = r#"{"auth-provider":{"name":"azure","config":{"environment":"AzureStackCloud","tenant-id":"t","apiserver-id":"s","client-id":"c"}}}"#;
+        assert_eq!(user(aad).to_string(), expected);
+        assert_eq!(user(r#", "aadProfile": {}"#)["auth-provider"]["config"]["tenant-id"], "common");
     }
 
     #[test]

@@ -16,6 +16,16 @@ impl Location {
         &self.0
     }
 
+    /// The cloud that this location is in, as Azure's libraries name it, for clouds that are not custom.
+    pub(super) fn cloud(&self) -> &'static str {
+        match self.public_suffix() {
+            "cloudapp.chinacloudapi.cn" => "AzureChinaCloud",
+            "cloudapp.microsoftazure.de" => "AzureGermanCloud",
+            "cloudapp.usgovcloudapi.net" => "AzureUSGovernmentCloud",
+            _ => "AzurePublicCloud",
+        }
+    }
+
     /// The DNS suffix of public addresses at this location, for clouds that are not custom.
     ///
     /// Four clouds share one list of locations, so the name decides (aks-engine, `GetCloudTargetEnv`).
@@ -110,5 +120,7 @@ mod tests {
         assert_eq!(suffix("germanynorth"), "cloudapp.azure.com");
         assert_eq!(suffix("germanycentral"), "cloudapp.microsoftazure.de");
         assert_eq!(suffix("usdodeast"), "cloudapp.usgovcloudapi.net");
+        assert_eq!(Location::new("usdodeast").unwrap().cloud(), "AzureUSGovernmentCloud");
+        assert_eq!(Location::new("westus2").unwrap().cloud(), "AzurePublicCloud");
     }
 }

@@ -176,3 +176,25 @@ impl WindowsProfile {
 fn is_vault_reference(text: &str) -> bool {
     text.starts_with("/subscriptions/") && text.contains("/providers/Microsoft.KeyVault/")
 }
+
+/// How people log in to the API through Azure Active Directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AadProfile {
+    /// The application that `kubectl` is.
+    pub client_app: String,
+    /// The application that the API servers are.
+    pub server_app: String,
+    /// The directory; empty means the one of the subscription.
+    pub tenant: String,
+}
+
+impl AadProfile {
+    pub(super) fn read(node: &Node<'_>) -> Result<Self, ApiModelError> {
+        let text = |key: &str| Ok::<_, ApiModelError>(node.text(key)?.unwrap_or_default());
+        Ok(Self {
+            client_app: text("clientAppID")?,
+            server_app: text("serverAppID")?,
+            tenant: text("tenantID")?,
+        })
+    }
+}

@@ -47,7 +47,7 @@ pub use generate::{
 pub use kubeconfig::KubeconfigError;
 pub use kubernetes::{Addon, Component, Flags, Kubernetes};
 pub use locations::{Catalogue, Location};
-pub use machines::{AgentPool, Availability, LinuxProfile, Masters, Os, WindowsProfile};
+pub use machines::{AadProfile, AgentPool, Availability, LinuxProfile, Masters, Os, WindowsProfile};
 pub use model::ApiModel;
 pub use names::{ClusterId, PoolNodes, VmName};
 pub use parameters::{PARAMETERS_FILE, Parameters, ParametersError, UpdatedParameters};

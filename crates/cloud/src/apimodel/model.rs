@@ -9,13 +9,14 @@ use super::error::ApiModelError;
 use super::keys;
 use super::kubernetes::Kubernetes;
 use super::locations::Location;
-use super::machines::{AgentPool, LinuxProfile, Masters, WindowsProfile};
+use super::machines::{AadProfile, AgentPool, LinuxProfile, Masters, WindowsProfile};
 use super::profile::CertificateProfile;
 use super::reader::Node;
 
 /// A generated `apimodel.json`: what it says, and its text as it was.
 ///
 /// Immutable; [`ApiModel::rewrite_certificate_profile`] gives new text rather than changing this.
+#[derive(Clone)]
 pub struct ApiModel {
     /// Valid JSON whose strict levels have no duplicate keys; [`keys::check`] saw to it.
     pub(super) text: String,
@@ -28,7 +29,7 @@ pub struct ApiModel {
     custom_cloud_suffix: Option<String>,
     custom_cloud: Option<CustomCloud>,
     certificate_profile: Option<CertificateProfile>,
-    aad_profile: bool,
+    aad_profile: Option<AadProfile>,
     block_outbound_internet: bool,
 }
 
@@ -80,7 +81,7 @@ impl ApiModel {
                 .child("certificateProfile")?
                 .map(|node| CertificateProfile::read(&node))
                 .transpose()?,
-            aad_profile: properties.child("aadProfile")?.is_some(),
+            aad_profile: properties.child("aadProfile")?.map(|node| AadProfile::read(&node)).transpose()?,
             block_outbound_internet: feature("blockOutboundInternet")?.unwrap_or_default(),
             text,
         })
@@ -146,9 +147,10 @@ impl ApiModel {
         self.certificate_profile.as_ref()
     }
 
-    /// Whether people log in through Azure Active Directory, which changes what the ancestor puts into kubeconfigs.
-    pub fn has_aad_profile(&self) -> bool {
-        self.aad_profile
+    /// How people log in through Azure Active Directory, if they do, which changes what the ancestor puts into
+    /// kubeconfigs.
+    pub fn aad(&self) -> Option<&AadProfile> {
+        self.aad_profile.as_ref()
     }
 
     /// Whether nodes cannot reach the internet. The masters' own kubeconfig then names `https://localhost` as its

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::kubernetes::Flags;
-use super::machines::{Availability, Os};
+use super::machines::Os;
 use super::model::ApiModel;
 use super::profile::Entry;
 
@@ -19,8 +19,6 @@ pub enum Unsupported {
     },
     /// A `windowsProfile` whose nodes do not accept SSH; the ancestor refuses it too, even without a Windows pool.
     WindowsWithoutSsh,
-    /// Masters in a scale set.
-    ScaleSetMasters,
     /// Cosmos DB in place of etcd.
     CosmosEtcd,
     /// Certificates or keys that are references into a Key Vault.
@@ -28,8 +26,6 @@ pub enum Unsupported {
         /// Their JSON keys.
         keys: Vec<String>,
     },
-    /// Log-in through Azure Active Directory.
-    AadProfile,
     /// No `certificateProfile` at all.
     NoCertificateProfile,
     /// Certificates or keys that the model does not have.
@@ -57,9 +53,6 @@ impl ApiModel {
     /// A missing CA key is not among it: the planner then bundles trust rather than cross-signing.
     pub fn unsupported(&self) -> Vec<Unsupported> {
         let mut found = self.custom_paths();
-        if self.masters().availability == Availability::ScaleSet {
-            found.push(Unsupported::ScaleSetMasters);
-        }
         if self.masters().cosmos_etcd {
             found.push(Unsupported::CosmosEtcd);
         }
@@ -73,9 +66,6 @@ impl ApiModel {
             found.push(Unsupported::WindowsWithoutSsh);
         }
         found.extend(self.profile_gaps());
-        if self.has_aad_profile() {
-            found.push(Unsupported::AadProfile);
-        }
         found
     }
 
@@ -138,10 +128,6 @@ impl fmt::Display for Unsupported {
                 "windowsProfile.sshEnabled is false: Windows nodes could not be entered; enable SSH, or remove the \
                  windowsProfile if there are no such nodes",
             ),
-            Unsupported::ScaleSetMasters => f.write_str(
-                "masterProfile.availabilityProfile is not AvailabilitySet: masters in a scale set are not managed yet; \
-                 use aks-engine rotate-certs",
-            ),
             Unsupported::CosmosEtcd => f.write_str(
                 "masterProfile.cosmosEtcd: there is no etcd whose certificates could be replaced; turn to Azure \
                  Cosmos DB for its own",
@@ -150,10 +136,6 @@ impl fmt::Display for Unsupported {
                 f,
                 "{} in certificateProfile: references into a Key Vault are not resolved; put the PEM text in their place",
                 keys.join(", ")
-            ),
-            Unsupported::AadProfile => f.write_str(
-                "aadProfile: the ancestor gives such clusters kubeconfigs without a client certificate, which the nodes \
-                 cannot use; handling both kinds is not built yet",
             ),
             Unsupported::NoCertificateProfile => f.write_str(
                 "no certificateProfile: the model does not hold the present PKI; give the generated apimodel.json from \
@@ -233,12 +215,10 @@ mod tests {
                 flag: "--client-ca-file",
                 path: "/etc/pki/ca.crt".to_owned(),
             },
-            Unsupported::ScaleSetMasters,
             Unsupported::CosmosEtcd,
             Unsupported::WindowsWithoutProfile { pool: "win".to_owned() },
             Unsupported::WindowsWithoutSsh,
             Unsupported::KeyVaultReferences { keys: vec!["caPrivateKey".to_owned()] },
-            Unsupported::AadProfile,
         ];
         assert_eq!(found, expected);
         assert!(found.iter().all(|item| item.to_string().contains(';')), "each has a remedy");

@@ -33,10 +33,15 @@ pub fn complete(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     }
     let cluster = plan.scope.covers(TrustDomain::Cluster);
     if cluster && plan.why != Why::ExtendCa {
-        let described = inventory.description.certificates.keys().filter(|leaf| leaf.as_str() != "ca");
-        forgotten.extend(described.map(|leaf| format!("certificate {leaf}")));
+        let described = inventory.description.certificates.iter().filter(|(leaf, facts)| {
+            leaf.as_str() != "ca" && (plan.why != Why::Recover || has_ended(facts, inventory))
+        });
+        forgotten.extend(described.map(|(leaf, _)| format!("certificate {leaf}")));
     }
-    if cluster && let Some(api) = inventory.api.seen() {
+    if cluster
+        && plan.why != Why::Recover
+        && let Some(api) = inventory.api.seen()
+    {
         let ca = inventory.current_ca().map(|ca| ca.fingerprint.as_str());
         let ours = |certificate: &CertificateFacts| {
             ca.is_some()
@@ -106,6 +111,16 @@ fn concerned<'a>(
                 })
                 .map(|file| file.path.clone()),
         ),
+        Why::Recover => Box::new(
+            in_use(facts)
+                .filter(|file| {
+                    let first = file.certificates.first();
+                    let ended = first.is_some_and(|first| has_ended(first, inventory));
+                    // Who holds an ended CA has to come to hold the one in force.
+                    ended && plan.scope.covers(domain_of(&file.path))
+                })
+                .map(|file| file.path.clone()),
+        ),
         Why::Renew => Box::new(
             in_use(facts)
                 .filter(|file| is_presented(file))
@@ -114,6 +129,10 @@ fn concerned<'a>(
                 .map(|file| file.path.clone()),
         ),
     }
+}
+
+fn has_ended(certificate: &CertificateFacts, inventory: &Inventory) -> bool {
+    certificate.not_after <= inventory.taken
 }
 
 /// Whether it is presented rather than trusted. AKS engine's own serving certificates of kubelets are marked as CAs.

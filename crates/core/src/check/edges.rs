@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::{Invariant, Violation};
 use crate::intent::Strategy;
-use crate::model::{Component, Generation, TrustDomain};
+use crate::model::{Component, Generation, NodeName, TrustDomain};
 use crate::plan::PhaseName;
-use crate::world::{Generations, Kind, Kinship, Presented, Process, Slot, Value, Values, World};
+use crate::world::{Ended, Generations, Kind, Presented, Process, Rules, Slot, Value, Values, World};
 
 /// I1: every client accepts its server, and every server its clients.
 ///
@@ -14,9 +14,9 @@ use crate::world::{Generations, Kind, Kinship, Presented, Process, Slot, Value, 
 /// it must be good enough without it.
 pub fn trust(world: &World) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let kinship = world.kinship(TrustDomain::Cluster);
+    let rules = world.rules(TrustDomain::Cluster);
     let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
-        edge.judge(client, server, kinship, &mut violations);
+        edge.judge(client, server, rules, &mut violations);
     };
     let clients = api_clients(world);
     for server in world.each(Component::ApiServer) {
@@ -58,12 +58,12 @@ pub fn trust(world: &World) -> Vec<Violation> {
             check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
         }
     }
-    let kinship = world.kinship(TrustDomain::FrontProxy);
+    let rules = world.rules(TrustDomain::FrontProxy);
     for server in world.each(Component::ApiServer) {
         for pod in &world.pod_servers {
             let name = format_args!("pods with Secret {}", pod.secret);
             let edge = Edge::back(server.possible(Slot::ProxyClient), Some(Values::held(world.extension)));
-            edge.judge(server.who.as_ref(), &name, kinship, &mut violations);
+            edge.judge(server.who.as_ref(), &name, rules, &mut violations);
         }
     }
     violations
@@ -106,9 +106,9 @@ pub(super) fn is_bystander(process: &Process) -> bool {
 /// came to hold something else.
 pub(super) fn of_bystanders(world: &World, bystanders: &[&Process]) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let kinship = world.kinship(TrustDomain::Cluster);
+    let rules = world.rules(TrustDomain::Cluster);
     let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
-        edge.judge(client, server, kinship, &mut violations);
+        edge.judge(client, server, rules, &mut violations);
     };
     let clients: Vec<ApiClient<'_>> = bystanders.iter().map(|process| ApiClient::of(process)).collect();
     for server in world.each(Component::ApiServer) {
@@ -169,6 +169,10 @@ pub fn in_use(world: &World) -> Vec<Violation> {
 
 fn in_use_by(world: &World, clients: &[ApiClient<'_>]) -> Vec<Violation> {
     let mut violations = Vec::new();
+    // What has ended is of no use to anybody, and what replaces it is I1's business.
+    if world.ended != Ended::Nothing {
+        return violations;
+    }
     for server in world.each(Component::ApiServer) {
         let Some(accepted) = server.possible(Slot::ClientCa) else { continue };
         let kinship = world.kinship(TrustDomain::Cluster);
@@ -219,13 +223,13 @@ impl Edge {
         &self,
         client: &dyn fmt::Display,
         server: &dyn fmt::Display,
-        kinship: Kinship,
+        rules: Rules,
         violations: &mut Vec<Violation>,
     ) {
         let (Some(verifier), Some(presented)) = (self.verifier, self.presented) else { return };
         for held in verifier.generations() {
             for leaf in presented.presented() {
-                if !held.seen_as(kinship).accepts(leaf) {
+                if !rules.accepts(held, leaf) {
                     let why = if self.client_verifies {
                         format!("the client may trust {held}, the server may present {leaf}")
                     } else {
@@ -295,7 +299,9 @@ fn api_clients(world: &World) -> Vec<ApiClient<'_>> {
     let issuing = world.anywhere(Component::ControllerManager, Slot::Issuer);
     let mut issued = Values::default();
     for held in issuing.generations() {
-        let leaf = if held.holds(Generations::NEW) { Presented::NewBare } else { Presented::Old };
+        // A CA that stays issues what is good now, whatever of its leaves has ended.
+        let good = held.holds(Generations::NEW) || world.ended == Ended::Leaves;
+        let leaf = if good { Presented::NewBare } else { Presented::Old };
         issued.join(Values::one(Value::Presents(leaf)));
     }
     clients.push(ApiClient {
@@ -303,8 +309,75 @@ fn api_clients(world: &World) -> Vec<ApiClient<'_>> {
         roots: None,
         leaf: Some(issued),
     });
-    clients.extend(outside(world.strategy, world.phase));
+    // Whoever is outside of a cluster that has ended has ended with it.
+    if world.ended == Ended::Nothing {
+        clients.extend(outside(world.strategy, world.phase));
+    }
     clients
+}
+
+/// What must answer before something can be asked or brought about, in a cluster of which parts do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need<'a> {
+    /// etcd, with a quorum of members.
+    Etcd,
+    /// The API server of this node.
+    ApiServer(&'a NodeName),
+    /// All API servers.
+    Api,
+    /// All API servers, and the kubelet of this node with them.
+    Kubelet(&'a NodeName),
+    /// All API servers, and the controller managers with them.
+    ControllerManagers,
+}
+
+/// Why something would be asked of those who cannot answer yet: all connections that the answer depends on, each of which
+/// one side refuses for sure or perhaps.
+pub(super) fn unanswered(world: &World, need: Need<'_>) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let rules = world.rules(TrustDomain::Cluster);
+    let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
+        edge.judge(client, server, rules, &mut violations);
+    };
+    let ours = Some(Values::one(Value::Presents(world.ours.1)));
+    let our_roots = Some(Values::held(world.ours.0));
+    for member in world.each(Component::Etcd) {
+        let who = member.who.as_ref();
+        check(&"kubecert", who, Edge::of(our_roots, member.possible(Slot::Serving)));
+        check(&"kubecert", who, Edge::back(ours, member.possible(Slot::ClientCa)));
+        for peer in world.each(Component::Etcd) {
+            let other = peer.who.as_ref();
+            check(who, other, Edge::of(member.possible(Slot::PeerCa), peer.possible(Slot::Peer)));
+            check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
+        }
+    }
+    if need == Need::Etcd {
+        return violations;
+    }
+    let me = ApiClient { who: Name::Fixed("kubecert"), roots: our_roots, leaf: ours };
+    for server in world.each(Component::ApiServer) {
+        if matches!(need, Need::ApiServer(node) if *node != server.who.node) {
+            continue;
+        }
+        let who = server.who.as_ref();
+        with_client(server, &me, &mut check);
+        for etcd in world.each(Component::Etcd).filter(|etcd| etcd.who.node == server.who.node) {
+            let member = etcd.who.as_ref();
+            check(who, member, Edge::of(server.possible(Slot::EtcdCa), etcd.possible(Slot::Serving)));
+            check(who, member, Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa)));
+        }
+        for process in world.processes() {
+            let concerned = match (need, process.who.kind) {
+                (Need::Kubelet(node), Kind::Component(Component::Kubelet)) => *node == process.who.node,
+                (Need::ControllerManagers, Kind::Component(Component::ControllerManager)) => true,
+                _ => false,
+            };
+            if concerned {
+                with_client(server, &ApiClient::of(process), &mut check);
+            }
+        }
+    }
+    violations
 }
 
 /// Clients beyond the plan's reach, and how long they are promised to work.

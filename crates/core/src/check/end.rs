@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{Invariant, Violation};
-use crate::intent::Strategy;
+use crate::intent::{Strategy, Why};
 use crate::model::{Component, Generation, LeafId, TrustDomain};
-use crate::plan::{KeyOrder, Plan};
+use crate::plan::{AuthorityOrder, KeyOrder, Plan};
 use crate::world::{Generations, Kind, PodName, Process, Slot, Value, World};
 
 /// Where a process keeps CAs of the cluster domain.
@@ -66,6 +66,10 @@ pub fn end(plan: &Plan, world: &World) -> Vec<Violation> {
     violations
 }
 
+fn is_new_front_proxy(order: &AuthorityOrder) -> bool {
+    order.domain == TrustDomain::FrontProxy && order.key != KeyOrder::Same && !order.cross_signed
+}
+
 fn left(subject: String, why: &str) -> Violation {
     Violation::new(Invariant::Complete, subject, format!("at the end {why}"))
 }
@@ -113,6 +117,7 @@ pub fn orders(plan: &Plan) -> Vec<Violation> {
         violations.push(Violation::new(Invariant::Form, subject, why));
     };
     for order in &plan.authorities {
+        // Where a cluster is brought back, a front proxy that has ended goes along.
         let fits = match plan.strategy {
             Strategy::CrossSigned => {
                 order.key != KeyOrder::Same && order.cross_signed == (order.domain == TrustDomain::Cluster)
@@ -120,7 +125,7 @@ pub fn orders(plan: &Plan) -> Vec<Violation> {
             Strategy::Bundled => order.key != KeyOrder::Same && !order.cross_signed,
             Strategy::SameKey => order.key == KeyOrder::Same && !order.cross_signed,
             Strategy::SameCa => false,
-        };
+        } || plan.why == Why::Recover && is_new_front_proxy(order);
         if !fits {
             let subject = format!("the order of the {} CA", order.domain);
             wrong(subject, &format!("it does not fit strategy {}", plan.strategy));

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::order::Order;
 use super::{Invariant, Violation};
-use crate::intent::Strategy;
+use crate::intent::{Strategy, Why};
 use crate::inventory::Server;
 use crate::model::{Component, Generation, LeafId, NodeName};
 use crate::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, StepId, Target};
@@ -17,7 +17,10 @@ pub fn form(plan: &Plan) -> Vec<Violation> {
     for phase in &plan.phases {
         let order = Order::of(phase);
         violations.extend(diversions(phase, &order));
-        violations.extend(control_planes_in_line(phase, &order));
+        // A cluster that does not serve has no control plane that the others could stand in for.
+        if plan.why != Why::Recover {
+            violations.extend(control_planes_in_line(phase, &order));
+        }
         violations.extend(files_before_restarts(phase, &order));
         violations.extend(barrier_names_all(phase, &servers, plan.strategy));
     }

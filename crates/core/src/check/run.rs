@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::edges::{is_bystander, of_bystanders};
+use super::edges::{Need, is_bystander, of_bystanders, unanswered};
 use super::{Invariant, Violation};
 use crate::intent::Strategy;
 use crate::inventory::Inventory;
 use crate::model::{Component, NodeName, Role, TrustDomain};
-use crate::plan::{Action, Phase, PhaseName, Plan, Step, Target};
+use crate::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, Target};
 use crate::world::{
-    Disk, Effect, Generations, Health, Impossible, Kind, Kinship, Process, Slot, Values, Who, World,
+    Disk, Effect, Ended, Generations, Health, Impossible, Kind, Kinship, Process, Slot, Values, Who, World,
 };
 
 /// Tries a plan out in the order of its ids, and checks everything after every effect.
@@ -90,7 +90,13 @@ impl Runner {
             }
         }
         self.look_at_everything();
-        super::state(&self.world)
+        if self.is_recovering() { Vec::new() } else { super::state(&self.world) }
+    }
+
+    /// Whether the cluster has not been brought back yet: nobody accepts anybody, so that there is nothing that a step could
+    /// break, but much that it could wait for in vain.
+    fn is_recovering(&self) -> bool {
+        self.world.ended != Ended::Nothing && self.world.phase() <= PhaseName::Switch
     }
 
     /// Does a step, and checks after each of its effects.
@@ -106,9 +112,17 @@ impl Runner {
             Ok(effects) => effects,
             Err(why) => return vec![Violation::new(Invariant::Form, step.title.clone(), why).at(step.id)],
         };
+        let recovering = self.is_recovering();
+        if recovering && step.target == Target::Api && !matches!(step.action, Action::Await { .. }) {
+            violations.extend(unanswered(&self.world, Need::Api));
+        }
         for effect in effects {
             violations.extend(self.can_be_undone(&effect));
-            violations.extend(self.ends_safely(&effect));
+            if recovering {
+                violations.extend(self.can_be_seen(&effect));
+            } else {
+                violations.extend(self.ends_safely(&effect));
+            }
             let before = acceptance(&self.world);
             match self.world.enact(&effect) {
                 Ok(()) => {}
@@ -122,6 +136,10 @@ impl Runner {
                 }
             }
             look(&self.world);
+            if recovering {
+                self.look_at_everything();
+                continue;
+            }
             violations.extend(only_grows(&before, &self.world));
             violations.extend(super::one_at_a_time(&self.world));
             // The other rules speak of what is possible, so that only something newly possible can break them.
@@ -168,7 +186,9 @@ impl Runner {
             violations.push(Violation::new(Invariant::Form, subject, "it leaves units paused"));
         }
         self.look_at_everything();
-        violations.extend(super::state(&self.world));
+        if !self.is_recovering() || phase.name == PhaseName::Switch {
+            violations.extend(super::state(&self.world));
+        }
         violations
     }
 
@@ -204,6 +224,24 @@ impl Runner {
         }
         debug_assert_eq!(self.possible, self.world.everything(), "the world did not say what it touched");
         fresh
+    }
+
+    /// I1 in a cluster that is being brought back: what a step waits for can be seen only if those answer who are asked.
+    fn can_be_seen(&self, effect: &Effect) -> Vec<Violation> {
+        let Effect::See(predicate) = effect else { return Vec::new() };
+        let need = match predicate {
+            Predicate::EtcdHealthy => Need::Etcd,
+            Predicate::ApiServerReady { node }
+            | Predicate::AcceptsClientsOf { node, .. }
+            | Predicate::RefusesClientsOf { node, .. } => Need::ApiServer(node),
+            Predicate::NodeReady { node } => Need::Kubelet(node),
+            Predicate::ControllerManagerLeads { .. }
+            | Predicate::RootsPublished { .. }
+            | Predicate::TokenSecretsCarry { .. } => Need::ControllerManagers,
+            Predicate::ExtensionTrusts { .. } | Predicate::AggregatedApisAvailable => Need::Api,
+            _ => return Vec::new(),
+        };
+        unanswered(&self.world, need)
     }
 
     fn back_up(&mut self, step: &Step) {

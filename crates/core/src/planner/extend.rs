@@ -75,7 +75,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     Ok(plan)
 }
 
-fn order(old: &CertificateFacts) -> AuthorityOrder {
+pub(super) fn order(old: &CertificateFacts) -> AuthorityOrder {
     let name = old.subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).unwrap_or("ca");
     AuthorityOrder {
         domain: TrustDomain::Cluster,

@@ -12,6 +12,7 @@ mod extend;
 mod front_proxy;
 mod mirror;
 mod preflight;
+mod recover;
 mod refusal;
 mod renew;
 #[cfg(test)]
@@ -59,6 +60,7 @@ pub fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<P
     match intent.why {
         Why::Renew => renew::plan(inventory, intent, naming),
         Why::ExtendCa => extend::plan(inventory, intent, naming),
+        Why::Recover => recover::plan(inventory, intent, naming),
         Why::ReplaceCa | Why::Compromised => {
             let mut plan = replace(inventory, intent, naming)?;
             if intent.why == Why::Compromised {

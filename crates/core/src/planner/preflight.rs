@@ -1,6 +1,7 @@
 //! What must be so before anything is touched.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Naming, Refusal, RefusalReason};
 use crate::intent::{Intent, Scope, Strategy, Why};
@@ -27,6 +28,7 @@ pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refus
     let fits = match intent.why {
         Why::Renew => matches!(intent.strategy, None | Some(Strategy::SameCa)),
         Why::ExtendCa => matches!(intent.strategy, None | Some(Strategy::SameKey)),
+        Why::Recover => intent.strategy.is_none(),
         Why::ReplaceCa | Why::Compromised if !intent.scope.covers(TrustDomain::Cluster) => {
             matches!(intent.strategy, None | Some(Strategy::Bundled))
         }
@@ -101,13 +103,35 @@ pub(super) fn check(inventory: &Inventory, naming: &Naming) -> Result<(), Refusa
     if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons }) }
 }
 
-fn check_node(
-    inventory: &Inventory,
-    node: &Node,
-    facts: &NodeFacts,
-    naming: &Naming,
-    reasons: &mut Vec<RefusalReason>,
-) {
+/// Checks what a recovery needs: control planes that can be entered, with good clocks, room and tools, and with the CA and
+/// the token key of the description. Whether anything runs or answers does not matter; agents may stay away.
+pub(super) fn recovery(inventory: &Inventory, naming: &Naming) -> Result<(), Refusal> {
+    let mut reasons = Vec::new();
+    for node in &inventory.cluster.nodes {
+        let facts = match (inventory.nodes.get(&node.name), node.role) {
+            (Some(Observed::Seen(facts)), _) => facts,
+            (Some(Observed::Unreadable(why)), Role::ControlPlane) => {
+                reasons.push(RefusalReason::NodeUnreadable(node.name.clone(), why.clone()));
+                continue;
+            }
+            (None, Role::ControlPlane) => {
+                reasons.push(RefusalReason::NodeUnreadable(node.name.clone(), "it was not asked".to_owned()));
+                continue;
+            }
+            (_, Role::Agent) => continue,
+        };
+        check_machine(node, facts, &mut reasons);
+        if node.role == Role::ControlPlane {
+            let mut found = Vec::new();
+            check_certificates(inventory, node, facts, naming, &mut found);
+            found.retain(|reason| !matches!(reason, RefusalReason::LeafEnded(..)));
+            reasons.extend(found);
+        }
+    }
+    if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons }) }
+}
+
+fn check_machine(node: &Node, facts: &NodeFacts, reasons: &mut Vec<RefusalReason>) {
     let name = || node.name.clone();
     if facts.clock_offset_ms.abs() > MAX_CLOCK_OFFSET_MS {
         reasons.push(RefusalReason::ClockOffset(name(), facts.clock_offset_ms));
@@ -118,6 +142,16 @@ fn check_node(
     if !facts.missing_tools.is_empty() {
         reasons.push(RefusalReason::MissingTools(name(), facts.missing_tools.clone()));
     }
+}
+
+fn check_node(
+    inventory: &Inventory,
+    node: &Node,
+    facts: &NodeFacts,
+    naming: &Naming,
+    reasons: &mut Vec<RefusalReason>,
+) {
+    check_machine(node, facts, reasons);
     let expected: &[Component] = match node.role {
         Role::ControlPlane => &[
             Component::Etcd,
@@ -130,7 +164,7 @@ fn check_node(
     };
     for component in expected {
         if !facts.processes.iter().any(|process| process.component == *component) {
-            reasons.push(RefusalReason::NotRunning(name(), *component));
+            reasons.push(RefusalReason::NotRunning(node.name.clone(), *component));
         }
     }
     check_certificates(inventory, node, facts, naming, reasons);
@@ -210,6 +244,9 @@ fn check_api(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
     for node in &inventory.cluster.nodes {
         match known.get(&node.name) {
             None => reasons.push(RefusalReason::NodeUnknown(node.name.clone())),
+            Some(NodeStatus { address: Some(told), .. }) if other_address(node, *told) => {
+                reasons.push(RefusalReason::OtherAddress(node.name.clone(), node.address, *told));
+            }
             Some(status) if OperatingSystem::named(&status.operating_system).is_none() => {
                 let system = status.operating_system.clone();
                 reasons.push(RefusalReason::UnknownSystem(node.name.clone(), system));
@@ -221,4 +258,11 @@ fn check_api(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
             Some(_) => {}
         }
     }
+}
+
+/// Whether a control plane is elsewhere than its description says: machines of a scale set may have been made anew. What
+/// is diverted and asked by its address would be another machine. Addresses of different families cannot be compared.
+fn other_address(node: &Node, told: IpAddr) -> bool {
+    node.role == Role::ControlPlane
+        && node.address.is_some_and(|ours| ours.is_ipv4() == told.is_ipv4() && ours != told)
 }

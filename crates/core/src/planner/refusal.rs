@@ -1,6 +1,7 @@
 //! Why there is no plan, each reason with its remedy.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::{MAX_CLOCK_OFFSET_MS, MIN_FREE_BYTES, Refusal};
 use crate::intent::{Scope, Strategy, Why};
@@ -26,6 +27,8 @@ pub enum RefusalReason {
     WindowsControlPlane(NodeName),
     /// A node of the description that the API does not know.
     NodeUnknown(NodeName),
+    /// A control plane that is elsewhere than the description says: what that says, and what the API says.
+    OtherAddress(NodeName, Option<IpAddr>, IpAddr),
     /// The Kubernetes API could not be asked.
     ApiUnreadable(String),
     /// etcd could not be asked.
@@ -57,6 +60,8 @@ pub enum RefusalReason {
     CaEndsFirst(String, u32),
     /// The front proxy's certificate is due, and nobody has its CA's key: when it ends.
     FrontProxyDue(String),
+    /// Certificates have ended, and the CA's key is not known.
+    RecoverWithoutKey,
     /// The CA is to get a longer life, and its key is not known.
     ExtendWithoutKey,
     /// The CA is to get a longer life, and is no root.
@@ -106,7 +111,12 @@ impl fmt::Display for RefusalReason {
                 write!(f, "control plane {node} runs Windows, as no layout has it; see that the api model is this cluster's")
             }
             Self::NodeUnknown(node) => write!(f, "node {node} of the api model is not known to the Kubernetes API"),
-            Self::ApiUnreadable(why) => write!(f, "the Kubernetes API cannot be asked ({why})"),
+            Self::OtherAddress(node, described, told) => write!(
+                f,
+                "node {node} has the address {told}, and by the api model it has {}; certificates would lack its address: correct the model, or make the machine anew at its own address",
+                described.map_or_else(|| "none".to_owned(), |address| address.to_string())
+            ),
+            Self::ApiUnreadable(why) => write!(f, "the Kubernetes API cannot be asked ({why}); where it does not answer since certificates have ended, `kubecert recover`, or `rotate-certs --force`, brings it back first"),
             Self::EtcdUnreadable(why) => write!(f, "etcd cannot be asked ({why})"),
             Self::EtcdMemberUnhealthy(member) => write!(
                 f,
@@ -127,11 +137,11 @@ impl fmt::Display for RefusalReason {
             ),
             Self::NoCa => f.write_str("the api model holds no CA certificate"),
             Self::CaEnded(when) => {
-                write!(f, "the CA has ended on {when}; a cluster that has ended needs recovery, which kubecert does not offer yet")
+                write!(f, "the CA has ended on {when}; `kubecert recover`, or `rotate-certs --force`, brings the cluster back first")
             }
             Self::LeafEnded(node, file, when) => write!(
                 f,
-                "{file} on node {node} has ended on {when}; a cluster that has ended needs recovery, which kubecert does not offer yet"
+                "{file} on node {node} has ended on {when}; `kubecert recover`, or `rotate-certs --force`, brings the cluster back first"
             ),
             Self::NoCaKey => f.write_str(
                 "the cross-signed plan needs the old CA's private key, and the api model does not hold one that fits; take --strategy bundled",
@@ -149,6 +159,9 @@ impl fmt::Display for RefusalReason {
             Self::FrontProxyDue(when) => write!(
                 f,
                 "the front proxy's certificate ends on {when}, and nobody can issue it anew, since the key of its CA was thrown away when it was made; use --why replace-ca --scope front-proxy, which restarts nothing"
+            ),
+            Self::RecoverWithoutKey => f.write_str(
+                "certificates have ended, and only the CA's private key can issue others that the cluster's processes accept, which the api model does not hold (or holds one that does not fit); put it there, from a backup or from /etc/kubernetes/certs/ca.key on a control plane",
             ),
             Self::ExtendWithoutKey => f.write_str(
                 "a longer life for the CA needs its private key, and the api model does not hold one that fits; put it there, or use --why replace-ca, which does without",

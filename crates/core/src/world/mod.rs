@@ -31,9 +31,10 @@ pub use enact::Impossible;
 use places::Places;
 pub use process::{Health, Process, Who};
 pub use source::{Kind, Reload, Slot};
+pub(crate) use value::{Ended, Rules};
 pub use value::{Generations, Kinship, Presented, Value, Values};
 
-use crate::intent::Strategy;
+use crate::intent::{Strategy, Why};
 use crate::inventory::{
     CaBundleHolder, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
 };
@@ -114,6 +115,8 @@ pub(crate) struct Touched {
 pub struct World {
     /// What becomes of the cluster CA.
     pub(crate) strategy: Strategy,
+    /// What has ended before the run began.
+    pub(crate) ended: Ended,
     kept_keys: Arc<KeptKeys>,
     pub(crate) phase: PhaseName,
     /// Whether pods mount token Secrets rather than bound tokens, and read the CA from there.
@@ -178,8 +181,10 @@ impl World {
             disks.push(disk);
         }
         let old = Values::held(Generations::OLD);
+        let ended = ended(plan);
         let mut world = Self {
             strategy,
+            ended,
             kept_keys,
             phase: PhaseName::Prepare,
             legacy_pods: !cluster.version.at_least(22),
@@ -201,7 +206,8 @@ impl World {
             extension: Generations::OLD,
             ours: (Generations::OLD, Presented::Old),
         };
-        if let Some(api) = api {
+        // Who trusts an ended CA alone is served by nobody, and has to be restarted whatever this run does.
+        if let Some(api) = api.filter(|_| ended != Ended::Authority) {
             world.take_api(inventory, api);
         }
         world
@@ -252,6 +258,12 @@ impl World {
     pub fn kinship(&self, domain: TrustDomain) -> Kinship {
         let kin = self.kept_keys.authorities.contains(&domain);
         if kin { Kinship::OneKey } else { Kinship::Strangers }
+    }
+
+    /// By which rules certificates of a domain are accepted.
+    pub(crate) fn rules(&self, domain: TrustDomain) -> Rules {
+        let ended = if domain == TrustDomain::Cluster { self.ended } else { Ended::Nothing };
+        Rules { kinship: self.kinship(domain), ended }
     }
 
     /// Begins a phase; clients outside of the cluster go by it.
@@ -404,6 +416,19 @@ impl Eq for World {}
 impl Hash for World {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.state().hash(hasher);
+    }
+}
+
+/// What has ended where a plan brings a cluster back. One that renews the certificates of agents alone is made for a
+/// cluster in which the others are good.
+fn ended(plan: &Plan) -> Ended {
+    let all = plan.leaves.iter().any(|order| order.id.as_str() == "apiserver");
+    match plan.why {
+        Why::Recover if plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster) => {
+            Ended::Authority
+        }
+        Why::Recover if all => Ended::Leaves,
+        _ => Ended::Nothing,
     }
 }
 

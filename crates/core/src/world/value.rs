@@ -15,6 +15,37 @@ pub enum Kinship {
     OneKey,
 }
 
+/// What has ended before a run began, so that nobody accepts it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Ended {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The leaves of the old generation, their CA apart.
+    Leaves,
+    /// The CA of the old generation, and its leaves with it.
+    Authority,
+}
+
+/// By which rules certificates of a domain are accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) kinship: Kinship,
+    pub(crate) ended: Ended,
+}
+
+impl Rules {
+    /// Whether a verifier that trusts these CAs accepts a leaf. An ended root vouches for nothing, although another
+    /// certificate of its key is in force (Go's `crypto/x509` and OpenSSL alike).
+    pub(crate) fn accepts(self, held: Generations, leaf: Presented) -> bool {
+        match self.ended {
+            Ended::Nothing => held.seen_as(self.kinship).accepts(leaf),
+            Ended::Leaves => leaf != Presented::Old && held.seen_as(self.kinship).accepts(leaf),
+            Ended::Authority => leaf != Presented::Old && held.accepts(leaf),
+        }
+    }
+}
+
 /// Some generations of a CA or of a token key: what a trust store holds, what tokens are verified with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generations(u8);

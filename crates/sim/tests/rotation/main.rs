@@ -5,6 +5,7 @@ mod adopt;
 mod bad_input;
 mod interrupted;
 mod machines;
+mod recover;
 mod support;
 mod undo;
 mod whole;

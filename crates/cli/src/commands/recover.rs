@@ -1,0 +1,127 @@
+//! `kubecert recover`, and the part of `rotate-certs --force` that is the same: bringing a cluster back whose certificates
+//! have ended.
+
+use std::cell::Cell;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+
+use kubecert_cloud::apimodel::{Os, PoolNodes};
+use kubecert_core::event::RunOutcome;
+use kubecert_core::intent::Why;
+use kubecert_core::inventory::Inventory;
+use kubecert_core::model::{Node, NodeName, Role};
+use kubecert_core::plan::Plan;
+use kubecert_engine::run;
+
+use super::rotate::{Consent, run_error, show};
+use super::runtime::{self, Wired};
+use super::target::{Described, Reach};
+use crate::args::{GlobalArgs, RecoverArgs};
+use crate::errors::CliError;
+use crate::exit::Exit;
+use crate::human::paint::Paint;
+use crate::render::plan_text;
+
+/// How often it is looked again. Once for the control planes and the agents that the model names, once more for agents
+/// that only the API knows, which answers by then; and a last look finds nothing left to do.
+const PASSES: usize = 3;
+
+/// What bringing a cluster back came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Brought {
+    /// Nothing had ended, and the API answered.
+    Nothing,
+    /// It is back.
+    Back,
+    /// An interrupted run of another kind was brought to its end.
+    OtherRun,
+}
+
+/// `kubecert recover`.
+pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, CliError> {
+    let api_model = args.cluster.api_model();
+    let described = Described::read(&api_model)?;
+    described.check_supported()?;
+    let reach = Reach::try_from(&args.ssh)?;
+    let state = args.state.state_dir()?.join(described.name().as_str());
+    let consent = Consent::asked(args.yes, io::stdin().is_terminal());
+    if bring_back(global, described, &reach, &state, &consent)? == Brought::Nothing {
+        super::print("Nothing has ended and the API answers; nothing was done.\n")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Brings a cluster back, if that is needed. The model's file has changed afterwards.
+pub(super) fn bring_back(
+    global: &GlobalArgs,
+    described: Described,
+    reach: &Reach,
+    state: &std::path::Path,
+    consent: &Consent,
+) -> Result<Brought, CliError> {
+    let mut brought = Brought::Nothing;
+    let mut described = described;
+    for _ in 0..PASSES {
+        match pass(global, &described, reach, state.to_owned(), consent)? {
+            Brought::Nothing => break,
+            Brought::OtherRun => return Ok(Brought::OtherRun),
+            Brought::Back => brought = Brought::Back,
+        }
+        let location = described.model.location().map(|location| location.as_str().to_owned());
+        described = Described::read(&described.path)?.at_location(&location.unwrap_or_default())?;
+    }
+    Ok(brought)
+}
+
+fn pass(
+    global: &GlobalArgs,
+    described: &Described,
+    reach: &Reach,
+    state: PathBuf,
+    consent: &Consent,
+) -> Result<Brought, CliError> {
+    let brought = Cell::new(Brought::Nothing);
+    let told = &brought;
+    runtime::with(global, |wired: Wired| async move {
+        let mut setup = described.connect(reach, state, wired.wires()).await?;
+        let agents = known_agents(described);
+        setup.cluster.nodes.extend(agents);
+        let name = setup.cluster.name.clone();
+        let mut refused = None;
+        let agreed = |plan: &Plan, _: &Inventory| {
+            if !consent.is_given() {
+                wired.pause(|| eprint!("{}", plan_text::render(plan, Paint::when(global.colours(true)))));
+            }
+            refused = consent.ask(name.as_str(), &wired).err();
+            refused.is_none()
+        };
+        let ended = run::recover(setup, agreed).await.map_err(run_error)?;
+        if let Some(refused) = refused {
+            return Err(refused);
+        }
+        if ended.report.outcome == RunOutcome::NothingToDo {
+            wired.end().await;
+            return Ok(Exit::Done);
+        }
+        told.set(if ended.report.why == Why::Recover { Brought::Back } else { Brought::OtherRun });
+        show(global, &ended, wired).await
+    })?;
+    Ok(brought.get())
+}
+
+/// The agents that the model names. Those of scale sets have names that Azure counts up, which the API tells once it
+/// answers.
+fn known_agents(described: &Described) -> Vec<Node> {
+    let pools = described.model.agent_pools().iter().enumerate().filter(|(_, pool)| pool.os == Os::Linux);
+    let names = pools.filter_map(|(index, _)| match described.model.agent_names(index)? {
+        PoolNodes::Exact(names) => Some(names),
+        PoolNodes::ScaleSet { .. } => None,
+    });
+    let node = |(index, name): (usize, kubecert_cloud::apimodel::VmName)| Node {
+        name: NodeName::new(name.node_name()),
+        role: Role::Agent,
+        index,
+        address: None,
+    };
+    names.flatten().enumerate().map(node).collect()
+}
