@@ -256,6 +256,7 @@ pub(super) async fn carry_out(
     wired: Wired,
 ) -> Result<Exit, CliError> {
     let name = setup.cluster.name.clone();
+    let events = setup.events.clone();
     let mut refused = None;
     let agreed = |plan: &Plan, _: &Inventory| {
         if let Wanted::Given(given) = &wanted
@@ -264,7 +265,13 @@ pub(super) async fn carry_out(
             refused = Some(error);
             return false;
         }
-        if !consent.yes {
+        if consent.yes {
+            // Who is not asked is told all the same, an outage of a cluster with one control plane above all.
+            for notice in &plan.notices {
+                let what = Happening::Notice { text: notice.clone() };
+                events(Event { at: Timestamp::now(), what });
+            }
+        } else {
             wired.pause(|| eprint!("{}", plan_text::render(plan, Paint::when(global.colours(true)))));
         }
         match consent.ask(name.as_str(), &wired) {
