@@ -21,7 +21,8 @@ pub(super) fn meant(args: &RotateCertsArgs, ancestor: Ancestor) -> Result<Option
         && matches!(method, AuthMethod::Cli | AuthMethod::Device)
     {
         let name = if method == AuthMethod::Cli { "cli" } else { "device" };
-        let message = format!("--auth-method {name} does not work on Azure Stack Hub (--azure-env AzureStackCloud)");
+        let message =
+            format!("--auth-method {name} does not work on Azure Stack Hub (--azure-env AzureStackCloud)");
         return Err(usage(message).hint(
             "Take client_secret or client_certificate, with --identity-system azure_ad or adfs; or leave out all that is \
              about Azure, which is asked nothing then.",
