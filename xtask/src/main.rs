@@ -3,6 +3,7 @@
 mod bench;
 mod campaign;
 mod cmd;
+mod ended;
 mod fuzz;
 mod lab;
 mod reasons;

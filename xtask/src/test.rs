@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::cmd::{CommandExt as _, cmd};
+use crate::ended;
 use crate::reasons;
 use crate::rotation::{self, Lab};
 use crate::rules;
@@ -52,6 +53,7 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
         suite.run("rotations of a real cluster for other reasons, and of one trust domain", reasons::run);
         suite.run("a rotation with restarts through Azure", azure_rotation);
+        suite.run("a real cluster whose certificates have ended", ended::run);
     }
     suite.close()
 }

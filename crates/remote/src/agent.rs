@@ -18,17 +18,16 @@ const KEYS: usize = 5;
 /// How long the agent may take to list its keys. One that asks its user to confirm does so when it signs.
 const LISTING: Duration = Duration::from_secs(10);
 
-/// Logs in with the first of the agent's keys that the host accepts.
+/// Logs in with the first of the agent's keys that the host accepts; whether it accepts any of those tried.
 pub(crate) async fn authenticate(
     handle: &mut Handle<Guard>,
     user: &str,
-    host: &str,
+    what: &str,
     socket: &Path,
-) -> PortResult<()> {
-    let what = format!("cannot log in to {host} as {user}");
+) -> PortResult<bool> {
     let trouble = |why: String| {
         let cause = format!("the SSH agent at {} {why}", socket.display());
-        PortError::new(Fault::Refused, what.clone(), cause)
+        PortError::new(Fault::Refused, what, cause)
             .remedy("See that `ssh-add -l` lists the administrator's key where you run this.")
     };
     let opening = async {
@@ -46,17 +45,16 @@ pub(crate) async fn authenticate(
         return Err(trouble("holds no key".to_owned()));
     }
     for key in keys.iter().take(KEYS) {
-        let hash = signature_hash(handle, key.algorithm().is_rsa(), &what).await?;
+        let hash = signature_hash(handle, key.algorithm().is_rsa(), what).await?;
         match handle.authenticate_publickey_with(user, key.clone(), hash, &mut agent).await {
-            Ok(AuthResult::Success) => return Ok(()),
+            Ok(AuthResult::Success) => return Ok(true),
             Ok(AuthResult::Failure { .. }) => {}
             // The agent would not sign with this one (its user said no, or it is locked); another may do.
             Err(russh::AgentAuthError::Key(_)) => {}
             Err(russh::AgentAuthError::Send(_)) => {
-                return Err(protocol_error(&what, &russh::Error::Disconnect));
+                return Err(protocol_error(what, &russh::Error::Disconnect));
             }
         }
     }
-    let tried = keys.len().min(KEYS);
-    Err(trouble(format!("holds {} keys, and none of the {tried} tried is accepted", keys.len())))
+    Ok(false)
 }

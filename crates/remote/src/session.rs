@@ -337,7 +337,7 @@ impl Handler for Guard {
 
 async fn authenticate(handle: &mut Handle<Guard>, config: &SshConfig, host: &str) -> PortResult<()> {
     let what = format!("cannot log in to {host} as {}", config.user);
-    if with_key(handle, config, host, &config.user, &what).await? {
+    if with_key(handle, config, &config.user, &what).await? {
         return Ok(());
     }
     Err(PortError::new(Fault::Refused, what, "the key is not accepted").remedy(format!(
@@ -360,12 +360,8 @@ async fn authenticate_on_windows(
         ));
     };
     let what = format!("{what}, as {user}");
-    match with_key(handle, config, host, user, &what).await {
-        Ok(true) => return Ok(()),
-        Ok(false) => {}
-        // An agent says for itself why none of its keys did; there may still be a password.
-        Err(error) if password.is_none() => return Err(error),
-        Err(_) => {}
+    if with_key(handle, config, user, &what).await? {
+        return Ok(());
     }
     let Some(password) = password else {
         return Err(PortError::new(
@@ -391,15 +387,12 @@ async fn authenticate_on_windows(
 async fn with_key(
     handle: &mut Handle<Guard>,
     config: &SshConfig,
-    host: &str,
     user: &str,
     what: &str,
 ) -> PortResult<bool> {
     let key = match config.private_key.identity() {
         Identity::Key(key) => key,
-        Identity::Agent(socket) => {
-            return agent::authenticate(handle, user, host, socket).await.map(|()| true);
-        }
+        Identity::Agent(socket) => return agent::authenticate(handle, user, what, socket).await,
     };
     let hash = signature_hash(handle, key.algorithm().is_rsa(), what).await?;
     let signer = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);

@@ -88,15 +88,20 @@ pub(crate) fn build(config: &SimConfig) -> Result<(World, PkiSet), SimError> {
     Ok((world, pki.described))
 }
 
-/// Switches everything off, and on again so many days later.
+/// Switches everything off, and on again so many days later; it has booted when it is handed over.
 fn switch_off(world: &mut World, days: u32) {
+    /// Machines boot within seconds here, and processes have tried for a while to find each other.
+    const SINCE: Duration = Duration::from_secs(60);
     let off = SignedDuration::from_hours(i64::from(days) * 24);
+    let off = off.saturating_sub(SignedDuration::try_from(SINCE).unwrap_or_default());
     world.unwatched = true;
     world.start = world.start.checked_add(off).unwrap_or(world.start);
     world.store.forget_verdicts();
     for node in world.node_names() {
         world.reboot(&node);
     }
+    let booted = world.now + SINCE;
+    world.advance(booted);
     world.log = crate::pods::WorkloadLog::default();
 }
 

@@ -227,6 +227,10 @@ impl<'a> Done<'a> {
                 (Action::StartAfresh { forget, .. }, Target::Node(node)) => {
                     done.files.extend(forget.iter().map(|path| (node.as_str(), path.as_str())));
                 }
+                // What is not there any more is nobody's credential.
+                (Action::Remove { paths }, Target::Node(node)) => {
+                    done.files.extend(paths.iter().map(|path| (node.as_str(), path.as_str())));
+                }
                 (Action::Roll { workload }, _) => {
                     done.objects.insert(workload.to_string());
                 }

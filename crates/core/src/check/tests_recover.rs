@@ -194,3 +194,27 @@ fn other_wrong_plans_are_refused() {
         }
     });
 }
+
+/// The ancestor leaves every member's files on every control plane. They are of the old CA, and go.
+#[test]
+fn what_the_ancestor_left_of_other_members_goes() {
+    let mut inventory = Shape::default().inventory();
+    let first = inventory.cluster.control_planes().next().unwrap().name.clone();
+    let Some(Observed::Seen(facts)) = inventory.nodes.get_mut(&first) else { panic!("it is seen") };
+    let own = facts.files.iter().find(|file| file.path == certificate_file("etcdpeer0.crt")).unwrap().clone();
+    for name in ["etcdpeer1.crt", "etcdpeer1.key"] {
+        facts.files.push(crate::inventory::FileFacts { path: certificate_file(name), ..own.clone() });
+    }
+    for strategy in [Strategy::CrossSigned, Strategy::Bundled] {
+        let intent = crate::testing::replace_ca(Some(strategy));
+        let plan = crate::planner::plan(&inventory, &intent, &naming()).unwrap();
+        let found = super::plan(&plan, &inventory);
+        assert!(found.is_empty(), "{}", listed(&found));
+        let removed = plan.steps().filter_map(|step| match &step.action {
+            Action::Remove { paths } => Some(paths.clone()),
+            _ => None,
+        });
+        let removed: Vec<String> = removed.flatten().filter(|path| path.contains("etcdpeer")).collect();
+        assert_eq!(removed, ["etcdpeer1.crt", "etcdpeer1.key"].map(certificate_file));
+    }
+}

@@ -241,6 +241,21 @@ impl<'a> Scene<'a> {
             .collect()
     }
 
+    /// Keys and certificates of other etcd members, which a rotation by `aks-engine` leaves on every control plane
+    /// (it uploads all peers' files to all of them) and nothing reads.
+    pub(super) fn foreign_peers(&self, node: &Node) -> Vec<String> {
+        let own = certificate_file(layout::etcd_peer(node.index).as_str());
+        let prefix = certificate_file("etcdpeer");
+        let files = self.facts(&node.name).into_iter().flat_map(|facts| &facts.files);
+        let paths = files.map(|file| file.path.clone()).filter(|path| path.starts_with(&prefix));
+        paths
+            .filter(|path| {
+                let base = path.strip_suffix(".crt").or_else(|| path.strip_suffix(".key"));
+                base.is_some_and(|base| base != own)
+            })
+            .collect()
+    }
+
     /// Files of a node that a run changes.
     pub(super) fn changed_files(&self, node: &Node) -> Vec<String> {
         if node.system == OperatingSystem::Windows {

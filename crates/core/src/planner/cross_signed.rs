@@ -417,6 +417,13 @@ pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     for node in scene.nodes() {
         clean_up(scene, &mut phase, node);
     }
+    for master in &scene.masters {
+        let paths = scene.foreign_peers(master.node);
+        if !paths.is_empty() {
+            let title = "remove the old keys of other etcd members";
+            phase.step(master.target(), title, Action::Remove { paths }, []);
+        }
+    }
     phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
     for master in &scene.masters {
         phase.barrier([

@@ -244,6 +244,9 @@ fn check_api(inventory: &Inventory, reasons: &mut Vec<RefusalReason>) {
     for node in &inventory.cluster.nodes {
         match known.get(&node.name) {
             None => reasons.push(RefusalReason::NodeUnknown(node.name.clone())),
+            Some(NodeStatus { address: Some(told), .. }) if other_address(node, *told) => {
+                reasons.push(RefusalReason::OtherAddress(node.name.clone(), node.address, *told));
+            }
             Some(status) if OperatingSystem::named(&status.operating_system).is_none() => {
                 let system = status.operating_system.clone();
                 reasons.push(RefusalReason::UnknownSystem(node.name.clone(), system));

@@ -1,0 +1,161 @@
+//! A real cluster whose certificates ended yesterday: refused without `--force`, brought back and rotated with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::cmd::{CommandExt as _, cmd};
+use crate::lab;
+use crate::rotation::{self, Lab};
+
+/// Where nodes keep certificates, below their root.
+const CERTIFICATES: &str = "etc/kubernetes/certs";
+/// The link to a kubelet's own client certificate, below the node's root.
+const KUBELET_CLIENT: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
+
+/// One cluster. Its leaves are issued anew by its own CA with dates in the past, and everything is restarted on them.
+pub(crate) fn run() -> Result<()> {
+    let program = rotation::kubecert()?;
+    let lab = Lab::up("ended", &[])?;
+    let result = bring_back(&lab, &program);
+    if result.is_ok() {
+        lab.down()?;
+    }
+    result
+}
+
+fn bring_back(lab: &Lab, program: &Path) -> Result<()> {
+    let_end(lab)?;
+    let refused = lab.verb(program, "plan", &[])?.output()?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(!refused.status.success() && said.contains("rotate-certs --force"), "it was not refused: {said}");
+    lab.rotate_certs(program, &["--force"])?.show()?;
+    lab.judge()?;
+    lab.verb(program, "verify", &[])?.show().context("verify is not content")
+}
+
+/// Lets every leaf of the cluster CA end yesterday, and restarts all that reads them.
+fn let_end(lab: &Lab) -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let operator = lab.directory()?;
+    let issuer = Issuer::new(scratch.path(), &operator)?;
+    let mut successors: BTreeMap<String, String> = BTreeMap::new();
+    let members = lab::members(lab.name())?;
+    let mut places: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for directory in members.iter().map(|(_, _, root)| root.join(CERTIFICATES)).chain([operator.clone()]) {
+        for entry in
+            fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?
+        {
+            let path = entry?.path();
+            let key = path.with_extension("key");
+            if path.extension().is_some_and(|ending| ending == "crt") && key.exists() {
+                places.push((path, key));
+            }
+        }
+    }
+    for (_, _, root) in &members {
+        let link = root.join(KUBELET_CLIENT);
+        if let Ok(target) = fs::read_link(&link) {
+            let target = target
+                .strip_prefix("/")
+                .map(|below| root.join(below))
+                .unwrap_or_else(|_| link.parent().unwrap_or(root).join(&target));
+            places.push((target.clone(), target));
+        }
+    }
+    for (certificate, key) in &places {
+        let text = fs::read_to_string(certificate)?;
+        let Some(old) = first_certificate(&text) else {
+            bail!("{} holds no certificate", certificate.display())
+        };
+        if !issuer.has_signed(old)? {
+            continue;
+        }
+        if !successors.contains_key(old) {
+            successors.insert(old.to_owned(), issuer.ended(old, key)?);
+        }
+        // In place, so that mode and owner stay.
+        fs::write(certificate, text.replacen(old, &successors[old], 1))?;
+    }
+    let model = operator.join("apimodel.json");
+    let mut text = fs::read_to_string(&model)?;
+    for (old, new) in &successors {
+        text = text.replace(&escaped(old), &escaped(new));
+    }
+    fs::write(&model, text)?;
+    for (short, _, _) in &members {
+        let script = "systemctl stop kubelet; \
+                      pkill -KILL '^kube-(apiserver|controller|scheduler)'; \
+                      systemctl cat etcd.service >/dev/null 2>&1 && systemctl restart --no-block etcd; \
+                      systemctl start --no-block kubelet";
+        lab::on_node(lab.name(), short, &["sh", "-c", script])?.show()?;
+    }
+    Ok(())
+}
+
+/// A text as it stands in JSON, without the quotes.
+fn escaped(text: &str) -> String {
+    text.replace('\n', "\\n")
+}
+
+fn first_certificate(text: &str) -> Option<&str> {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
+    let end = begin + text[begin..].find(END)? + END.len();
+    Some(&text[begin..end])
+}
+
+/// The cluster's CA, as openssl signs with it.
+struct Issuer {
+    scratch: PathBuf,
+    ca: PathBuf,
+}
+
+impl Issuer {
+    fn new(scratch: &Path, operator: &Path) -> Result<Self> {
+        let ca = operator.join("ca.crt");
+        let text = format!(
+            "[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index.txt\nnew_certs_dir={0}\ncertificate={1}\nprivate_key={2}\n\
+             default_md=sha256\npolicy=p\ncopy_extensions=copyall\nunique_subject=no\nrand_serial=yes\n\
+             [p]\norganizationName=optional\ncommonName=supplied\n",
+            scratch.display(),
+            ca.display(),
+            operator.join("ca.key").display()
+        );
+        fs::write(scratch.join("ca.cnf"), text)?;
+        fs::write(scratch.join("index.txt"), "")?;
+        Ok(Self { scratch: scratch.to_owned(), ca })
+    }
+
+    fn has_signed(&self, certificate: &str) -> Result<bool> {
+        let file = self.scratch.join("asked.crt");
+        fs::write(&file, certificate)?;
+        Ok(cmd("openssl", ["verify", "-no_check_time", "-CAfile"]).arg(&self.ca).arg(&file).succeeds()
+            && fs::read(&self.ca)? != certificate.as_bytes())
+    }
+
+    /// The same certificate with dates in the past.
+    fn ended(&self, certificate: &str, key: &Path) -> Result<String> {
+        let at = |name: &str| self.scratch.join(name);
+        fs::write(at("old.crt"), certificate)?;
+        cmd("openssl", ["x509", "-x509toreq", "-copy_extensions", "copyall", "-in"])
+            .arg(at("old.crt"))
+            .arg("-key")
+            .arg(key)
+            .arg("-out")
+            .arg(at("new.csr"))
+            .read()?;
+        let date = |when: &str| cmd("date", ["-u", "-d", when, "+%Y%m%d%H%M%SZ"]).read();
+        cmd("openssl", ["ca", "-batch", "-notext", "-preserveDN", "-config"])
+            .arg(at("ca.cnf"))
+            .args(["-startdate", date("400 days ago")?.trim(), "-enddate", date("1 day ago")?.trim()])
+            .arg("-in")
+            .arg(at("new.csr"))
+            .arg("-out")
+            .arg(at("new.crt"))
+            .read()?;
+        Ok(fs::read_to_string(at("new.crt"))?)
+    }
+}
