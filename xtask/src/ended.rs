@@ -45,7 +45,9 @@ fn let_end(lab: &Lab) -> Result<()> {
     let members = lab::members(lab.name())?;
     let mut places: Vec<(PathBuf, PathBuf)> = Vec::new();
     for directory in members.iter().map(|(_, _, root)| root.join(CERTIFICATES)).chain([operator.clone()]) {
-        for entry in fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))? {
+        for entry in
+            fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?
+        {
             let path = entry?.path();
             let key = path.with_extension("key");
             if path.extension().is_some_and(|ending| ending == "crt") && key.exists() {
@@ -56,15 +58,18 @@ fn let_end(lab: &Lab) -> Result<()> {
     for (_, _, root) in &members {
         let link = root.join(KUBELET_CLIENT);
         if let Ok(target) = fs::read_link(&link) {
-            let target = target.strip_prefix("/").map(|below| root.join(below)).unwrap_or_else(|_| {
-                link.parent().unwrap_or(root).join(&target)
-            });
+            let target = target
+                .strip_prefix("/")
+                .map(|below| root.join(below))
+                .unwrap_or_else(|_| link.parent().unwrap_or(root).join(&target));
             places.push((target.clone(), target));
         }
     }
     for (certificate, key) in &places {
         let text = fs::read_to_string(certificate)?;
-        let Some(old) = first_certificate(&text) else { bail!("{} holds no certificate", certificate.display()) };
+        let Some(old) = first_certificate(&text) else {
+            bail!("{} holds no certificate", certificate.display())
+        };
         if !issuer.has_signed(old)? {
             continue;
         }
@@ -127,10 +132,7 @@ impl Issuer {
     fn has_signed(&self, certificate: &str) -> Result<bool> {
         let file = self.scratch.join("asked.crt");
         fs::write(&file, certificate)?;
-        Ok(cmd("openssl", ["verify", "-no_check_time", "-CAfile"])
-            .arg(&self.ca)
-            .arg(&file)
-            .succeeds()
+        Ok(cmd("openssl", ["verify", "-no_check_time", "-CAfile"]).arg(&self.ca).arg(&file).succeeds()
             && fs::read(&self.ca)? != certificate.as_bytes())
     }
 

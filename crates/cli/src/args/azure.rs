@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use secrecy::ExposeSecret as _;
 
 use super::ancestor::Ancestor;
-use super::rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
+use super::rotate_certs::{AuthMethod, AzureEnvironment, RotateCertsArgs};
 use crate::errors::{CliError, Kind};
 
 /// Applies the rules; the first that is broken is the error. Nothing where Azure is not to be asked.

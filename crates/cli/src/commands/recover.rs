@@ -9,7 +9,7 @@ use kubecert_cloud::apimodel::{Os, PoolNodes};
 use kubecert_core::event::RunOutcome;
 use kubecert_core::intent::Why;
 use kubecert_core::inventory::Inventory;
-use kubecert_core::model::{Node, NodeName, Role};
+use kubecert_core::model::{Node, NodeName, OperatingSystem, Role};
 use kubecert_core::plan::Plan;
 use kubecert_engine::run;
 
@@ -122,6 +122,7 @@ fn known_agents(described: &Described) -> Vec<Node> {
         role: Role::Agent,
         index,
         address: None,
+        system: OperatingSystem::Linux,
     };
     names.flatten().enumerate().map(node).collect()
 }

@@ -156,8 +156,9 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
         if let Some(method) = method {
             // What Azure has to say comes before any node is touched here, too.
             let azure = azure::Prepared::read(args, method, &described.model)?;
-            runtime::with(global, |wired: Wired| async {
-                enter_azure(args, &described, azure, &wired).await?;
+            let described = &described;
+            runtime::with(global, |wired: Wired| async move {
+                enter_azure(args, described, azure, &wired).await?;
                 wired.end().await;
                 Ok(Exit::Done)
             })?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kubecert_core::event::RunOutcome;
 use kubecert_core::inventory::Observed;
-use kubecert_core::model::{Node, Role, TrustDomain};
+use kubecert_core::model::{Node, OperatingSystem, Role, TrustDomain};
 use kubecert_engine::run::{Ended, RunError, look, recover};
 use kubecert_engine::undo::undo;
 use kubecert_engine::vault::PkiSet;
@@ -30,6 +30,7 @@ async fn bring_back(bench: &Bench, old: PkiSet) -> Result<Ended, RunError> {
         role: Role::Agent,
         index,
         address: None,
+        system: OperatingSystem::Linux,
     }));
     recover(setup, |_, _| true).await
 }
