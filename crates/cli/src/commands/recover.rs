@@ -123,6 +123,7 @@ fn known_agents(described: &Described) -> Vec<Node> {
         system: OperatingSystem::Linux,
         index,
         address: None,
+        system: OperatingSystem::Linux,
     };
     names.flatten().enumerate().map(node).collect()
 }

@@ -22,6 +22,10 @@ pub fn complete(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
         return missing(plan, &done, forgotten);
     }
     for (name, node) in &inventory.nodes {
+        // What is left as a whole is left for the reason that the plan states.
+        if plan.why == Why::Recover && plan.kept.iter().any(|kept| kept.id == format!("node {name}")) {
+            continue;
+        }
         match node {
             Observed::Seen(facts) => {
                 let files = concerned(plan, facts, inventory);

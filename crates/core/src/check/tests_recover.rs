@@ -171,7 +171,7 @@ fn other_wrong_plans_are_refused() {
         steps(plan, |step| matches!(step.action, Action::BackUp { .. })).remove(0).action =
             Action::Await { predicates: Vec::new() };
     });
-    refused((Invariant::Complete, "client"), |plan| {
+    refused((Invariant::Complete, "kubectlClient"), |plan| {
         plan.leaves.retain(|order| order.id.as_str() != "kubectlClient");
     });
     refused((Invariant::Complete, &kubelet_client_link()), |plan| {

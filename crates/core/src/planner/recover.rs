@@ -58,6 +58,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     let concerned: Vec<&Node> = inventory
         .cluster
         .agents()
+        .filter(|node| node.system == OperatingSystem::Linux)
         .filter(|node| {
             let facts = inventory.nodes.get(&node.name).and_then(Observed::seen);
             facts.is_some_and(|facts| control_planes || node_has_ended(facts, inventory))
@@ -136,7 +137,13 @@ fn unreachable_agents(inventory: &Inventory) -> Vec<Kept> {
         Some(Observed::Unreadable(why)) => Some(why.clone()),
         None => Some("it was not asked".to_owned()),
     };
-    let kept = inventory.cluster.agents().filter_map(|node| {
+    let windows =
+        inventory.cluster.agents().filter(|node| node.system != OperatingSystem::Linux).map(|node| Kept {
+            id: format!("node {}", node.name),
+            why: "runs Windows, and is brought up to date by a rotation once the API answers".to_owned(),
+        });
+    let linux = inventory.cluster.agents().filter(|node| node.system == OperatingSystem::Linux);
+    let kept = linux.filter_map(|node| {
         Some(Kept {
             id: format!("node {}", node.name),
             why: format!(
@@ -145,7 +152,7 @@ fn unreachable_agents(inventory: &Inventory) -> Vec<Kept> {
             ),
         })
     });
-    kept.collect()
+    kept.chain(windows).collect()
 }
 
 /// A recovery that is being planned.

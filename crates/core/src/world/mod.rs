@@ -153,7 +153,11 @@ impl World {
         let orders_ca = plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster);
         let strategy = if orders_ca { plan.strategy } else { Strategy::SameCa };
         let kept_keys = Arc::new(kept_keys(plan));
-        let cluster = &inventory.cluster;
+        let mut cluster = inventory.cluster.clone();
+        // A node that a recovery leaves out is away, and is brought back by a plan of its own.
+        let left = |node: &Node| plan.kept.iter().any(|kept| kept.id == format!("node {}", node.name));
+        cluster.nodes.retain(|node| plan.why != Why::Recover || !left(node));
+        let cluster = &cluster;
         let admin = admin_kubeconfig(&cluster.admin_user);
         let facts = |node: &Node| inventory.nodes.get(&node.name).and_then(Observed::seen);
         let mut disks = Vec::new();

@@ -31,6 +31,7 @@ async fn bring_back(bench: &Bench, old: PkiSet) -> Result<Ended, RunError> {
         system: OperatingSystem::Linux,
         index,
         address: None,
+        system: OperatingSystem::Linux,
     }));
     recover(setup, |_, _| true).await
 }
