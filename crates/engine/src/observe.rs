@@ -177,6 +177,7 @@ pub fn name_signers(inventory: &mut Inventory, authorities: &[Certificate]) {
     }
     if let Observed::Seen(api) = &mut inventory.api {
         seen.extend(api.tls_secrets.iter_mut().flat_map(|secret| &mut secret.chain));
+        seen.extend(api.ca_bundles.iter_mut().flat_map(|(_, roots)| roots));
     }
     // The same certificates lie on all nodes, and each signature is verified once.
     let mut signers: BTreeMap<String, Option<String>> = BTreeMap::new();

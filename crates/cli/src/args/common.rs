@@ -108,7 +108,7 @@ pub(crate) struct KeyArgs {
     #[arg(long, conflicts_with = "linux_ssh_private_key")]
     pub(crate) ssh_agent: bool,
     /// Read the private key's passphrase from this file descriptor, up to the end of its first line
-    #[arg(long, value_name = "N", requires = "linux_ssh_private_key", value_parser = clap::value_parser!(u32).range(..=MOST_DESCRIPTORS))]
+    #[arg(long, value_name = "N", conflicts_with = "ssh_agent", value_parser = clap::value_parser!(u32).range(..=MOST_DESCRIPTORS))]
     pub(crate) passphrase_fd: Option<u32>,
 }
 

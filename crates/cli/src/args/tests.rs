@@ -292,10 +292,8 @@ fn validation_follows_the_ancestors_rules() {
         ("local", "", nothing, nothing, "--ssh-host is empty"),
         ("local", "h:22", nothing, nothing, "--ssh-host h:22 names a port"),
         ("local", "[::1]", nothing, nothing, "--ssh-host [::1] names a port"),
-        ("local", "h", "", nothing, "--linux-ssh-private-key is empty"),
         ("local", "h", nothing, nothing, "--linux-ssh-private-key: /none does not exist"),
         ("local", "h", &here, nothing, "--linux-ssh-private-key: "),
-        ("local", "h", &key, "", "--api-model is empty"),
         ("local", "h", &key, nothing, "--api-model: /none does not exist"),
         ("local", "h", &key, &model, "--certificate-profile: /none does not exist"),
     ] {

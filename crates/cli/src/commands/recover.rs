@@ -123,7 +123,6 @@ fn known_agents(described: &Described) -> Vec<Node> {
         system: OperatingSystem::Linux,
         index,
         address: None,
-        system: OperatingSystem::Linux,
     };
     names.flatten().enumerate().map(node).collect()
 }

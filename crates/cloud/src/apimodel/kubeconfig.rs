@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let error = model("").kubeconfig(&CertificateProfile::default()).unwrap_err().to_string();
-        assert!(error.contains("no kubeConfigPrivateKey"), "{error}");
+        assert!(error.contains("no caCertificate"), "{error}");
     }
 
     #[test]

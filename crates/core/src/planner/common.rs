@@ -220,13 +220,20 @@ impl<'a> Scene<'a> {
 
     /// Objects whose `caBundle` holds the cluster CA.
     pub(super) fn ca_bundles(&self) -> impl Iterator<Item = &'a CaBundleHolder> {
-        let ca = self.inventory.current_ca().map(|ca| ca.fingerprint.clone());
+        let ca = self.inventory.current_ca();
+        // A CA that has ended may have got another certificate for its key since the bundle was written.
+        let is_ours = move |root: &CertificateFacts| {
+            ca.is_some_and(|ca| {
+                let former = root.subject == ca.subject && root.signed_by.as_ref() == Some(&ca.fingerprint);
+                root.fingerprint == ca.fingerprint || (root.is_ca && former)
+            })
+        };
         self.inventory
             .api
             .seen()
             .into_iter()
             .flat_map(|api| &api.ca_bundles)
-            .filter(move |(_, roots)| roots.iter().any(|root| Some(&root.fingerprint) == ca.as_ref()))
+            .filter(move |(_, roots)| roots.iter().any(is_ours))
             .map(|(holder, _)| holder)
     }
 
