@@ -56,7 +56,10 @@ pub fn complete(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
         if plan.why != Why::Renew {
             forgotten.extend(api.workloads.iter().map(ToString::to_string));
             forgotten.extend(api.bare_pods.iter().chain(&api.job_pods).map(|pod| format!("pod {pod}")));
-            let holders = api.ca_bundles.iter().filter(|(_, roots)| roots.iter().any(ours));
+            let root = |certificate: &CertificateFacts| {
+                ours(certificate) && certificate.subject == certificate.issuer
+            };
+            let holders = api.ca_bundles.iter().filter(|(_, roots)| roots.iter().any(root));
             forgotten.extend(holders.map(|(holder, _)| holder.to_string()));
         }
         if plan.why.replaces_everything() {

@@ -224,7 +224,7 @@ impl<'a> Scene<'a> {
         // A CA that has ended may have got another certificate for its key since the bundle was written.
         let is_ours = move |root: &CertificateFacts| {
             ca.is_some_and(|ca| {
-                let former = root.subject == ca.subject && root.signed_by.as_ref() == Some(&ca.fingerprint);
+                let former = root.subject == root.issuer && root.signed_by.as_ref() == Some(&ca.fingerprint);
                 root.fingerprint == ca.fingerprint || (root.is_ca && former)
             })
         };

@@ -36,7 +36,7 @@ pub use value::{Generations, Kinship, Presented, Value, Values};
 
 use crate::intent::{Strategy, Why};
 use crate::inventory::{
-    CaBundleHolder, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
+    CaBundleHolder, CertificateFacts, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
 };
 use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_file, manifest_file};
 use crate::material::{Content, Part};
@@ -253,7 +253,7 @@ impl World {
         self.ca_bundles = api
             .ca_bundles
             .iter()
-            .filter(|(_, roots)| roots.iter().any(|root| Some(&root.fingerprint) == ca))
+            .filter(|(_, roots)| roots.iter().any(|root| names_ca(inventory, root)))
             .map(|(holder, _)| (Arc::new(holder.clone()), Generations::OLD))
             .collect();
     }
@@ -515,4 +515,13 @@ fn files(node: &Node, facts: Option<&NodeFacts>, admin: &str) -> BTreeMap<String
         files.insert(target, pem);
     }
     files
+}
+
+/// Whether a root is the CA in force, or the certificate that its key had before.
+fn names_ca(inventory: &Inventory, root: &CertificateFacts) -> bool {
+    inventory.current_ca().is_some_and(|ca| {
+        let same_key =
+            root.signed_by.as_deref() == Some(ca.fingerprint.as_str()) && root.issuer == root.subject;
+        root.fingerprint == ca.fingerprint || same_key
+    })
 }
