@@ -25,6 +25,7 @@ mod adopt;
 mod autoscaler;
 mod availability;
 mod driver;
+mod left_behind;
 mod private;
 mod proof;
 mod reboot;

@@ -12,7 +12,7 @@ use kubecert_core::intent::{Intent, Why};
 use kubecert_core::inventory::Inventory;
 use kubecert_core::material::{ChainForm, Part};
 use kubecert_core::model::{Cluster, Generation, NodeName, RunId, TrustDomain};
-use kubecert_core::plan::{Kept, Plan, StepId};
+use kubecert_core::plan::{Plan, StepId};
 use kubecert_core::planner::{self, Naming, Refusal};
 use kubecert_core::record::{JOURNAL_SCHEMA, Record, What};
 use kubecert_core::report::Report;
@@ -26,6 +26,7 @@ use crate::availability::{Clients, Probe, Sample};
 use crate::driver;
 use crate::issue::{self, MakeError};
 use crate::journal::{self, Journal, JournalError};
+use crate::left_behind::{may_be_left_behind, without_left_behind};
 use crate::observe;
 use crate::ports::{Credentials, PortError, PortResult, Ports};
 use crate::reboot;
@@ -554,44 +555,6 @@ async fn go_on(setup: Setup, run: RunDir) -> Result<Ended, RunError> {
     let errand = if execution.plan().why == Why::Recover { Errand::Recover } else { Errand::Rotate };
     let way = Way { run, vault, execution, journal, started, begun, errand };
     carry_out(setup, way).await
-}
-
-/// Only agents that the run knows can be left behind: a control plane that keeps the old PKI would keep its cluster from
-/// coming to an end.
-fn may_be_left_behind(run: &RunDir, node: &NodeName) -> Result<(), RunError> {
-    let before: Inventory = run.read_json("before.json")?;
-    if before.cluster.agents().any(|agent| &agent.name == node) {
-        return Ok(());
-    }
-    Err(RunError::CannotLeaveBehind {
-        node: node.clone(),
-        agents: before.cluster.agents().map(|agent| agent.name.clone()).collect(),
-    })
-}
-
-/// The inventory without the agents that are left behind, and what the plan says of them.
-fn without_left_behind(
-    inventory: &Inventory,
-    nodes: &[NodeName],
-) -> Result<(Inventory, Vec<Kept>), RunError> {
-    let mut inventory = inventory.clone();
-    let mut kept = Vec::new();
-    for node in nodes {
-        if !inventory.cluster.agents().any(|agent| &agent.name == node) {
-            let agents = inventory.cluster.agents().map(|agent| agent.name.clone()).collect();
-            return Err(RunError::CannotLeaveBehind { node: node.clone(), agents });
-        }
-        inventory.cluster.nodes.retain(|known| &known.name != node);
-        inventory.nodes.remove(node);
-        inventory.servers.retain(|(server, _)| server.node() != node);
-        kept.push(Kept {
-            id: format!("node {node}"),
-            why: format!(
-                "is left behind, as asked for; it is cut off from the cluster once the old CA is dropped, until `kubecert resume --node {node}`"
-            ),
-        });
-    }
-    Ok((inventory, kept))
 }
 
 /// When each step was begun for the first time, by a journal.

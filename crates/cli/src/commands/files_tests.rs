@@ -129,7 +129,8 @@ fn the_judge_is_strict() {
         fs::write(path, changed).unwrap();
     };
     let swapped = |text: &str| text.replace("RSA PRIVATE KEY", "PRIVATE KEY");
-    let cases: [(&str, &dyn Fn(&str) -> String, &str); 6] = [
+    type Edit<'a> = &'a dyn Fn(&str) -> String;
+    let cases: [(&str, Edit<'_>, &str); 6] = [
         ("apimodel.json", &|text| text.replace("\"caCertificate\"", "\"caCertificat\""), "unknown JSON tag"),
         ("apimodel.json", &swapped, "is not one PEM block"),
         (
