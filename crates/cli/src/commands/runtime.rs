@@ -5,7 +5,8 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use kubecert_core::event::Event;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::target::Wires;
@@ -19,7 +20,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A front-end that listens, and the wires that lead to it.
 pub(crate) struct Wired {
-    events: RefCell<Option<mpsc::UnboundedSender<kubecert_core::event::Event>>>,
+    events: RefCell<Option<mpsc::UnboundedSender<Event>>>,
+    /// Ends what is told to the front-end when it is dropped.
+    over: Rc<RefCell<Option<oneshot::Sender<()>>>>,
     cancelled: watch::Receiver<bool>,
     front: Rc<RefCell<Option<JoinHandle<()>>>>,
     screen: ui::Screen,
@@ -40,6 +43,7 @@ impl Wired {
     /// Lets the front-end show what it still has, and leaves the terminal to the result.
     pub(crate) async fn end(&self) {
         self.events.borrow_mut().take();
+        self.over.borrow_mut().take();
         let front = self.front.borrow_mut().take();
         if let Some(front) = front {
             // A front-end that failed has nothing more to show.
@@ -59,17 +63,26 @@ where
         .build()
         .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
     runtime.block_on(async {
-        let (events, receiver) = mpsc::unbounded_channel();
+        let (events, told) = mpsc::unbounded_channel();
+        let (over, is_over) = oneshot::channel();
+        let receiver = until(told, is_over);
+        let over = Rc::new(RefCell::new(Some(over)));
         let (stop, cancelled) = watch::channel(false);
         let chosen = ui::choose(global);
         let screen = chosen.screen();
         let front = Rc::new(RefCell::new(Some(tokio::spawn(chosen.run(receiver)))));
         let signals = tokio::spawn(stop_on_signals(stop));
-        let wired = Wired { events: RefCell::new(Some(events)), cancelled, front: Rc::clone(&front), screen };
+        let wired = Wired {
+            events: RefCell::new(Some(events)),
+            over: Rc::clone(&over),
+            cancelled,
+            front: Rc::clone(&front),
+            screen,
+        };
         let result = work(wired).await;
         signals.abort();
-        // What was told before a verb failed is shown before its error. Nobody can tell it anything any more, so it ends
-        // by itself, unless something outlives the verb.
+        // What was told before a verb failed is shown before its error.
+        over.borrow_mut().take();
         let front = front.borrow_mut().take();
         if let Some(front) = front {
             drop(tokio::time::timeout(LAST_WORDS, front).await);
@@ -96,4 +109,32 @@ async fn stop_on_signals(stop: watch::Sender<bool>) {
         }
         stop.send_replace(true);
     }
+}
+
+/// Passes events on until it is over, or until nobody can tell anything any more: connections to machines that were
+/// restarted meanwhile may outlive the verb, and with them whoever tells of first contacts.
+fn until(
+    mut told: mpsc::UnboundedReceiver<Event>,
+    is_over: oneshot::Receiver<()>,
+) -> mpsc::UnboundedReceiver<Event> {
+    let (pass_on, receiver) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut is_over = std::pin::pin!(is_over);
+        let mut ending = false;
+        loop {
+            tokio::select! {
+                biased;
+                event = told.recv() => match event {
+                    // A front-end that failed takes nothing more.
+                    Some(event) => drop(pass_on.send(event)),
+                    None => return,
+                },
+                _ = &mut is_over, if !ending => {
+                    ending = true;
+                    told.close();
+                }
+            }
+        }
+    });
+    receiver
 }
