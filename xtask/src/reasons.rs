@@ -31,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
 /// Leaves that are due get successors of the same CA; nothing else changes, and then nothing is due.
 fn renew(lab: &Lab, program: &Path) -> Result<()> {
     let before = Seen::of(lab)?;
-    rotate(lab, program, &["--why", "renew"])?;
+    rotate(lab, program, &["--why", "renew", "--renew-within", LEAF_DAYS])?;
     let after = Seen::of(lab)?;
     ensure!(after.ca == before.ca, "renewing has changed the CA");
     ensure!(after.front_proxy_ca == before.front_proxy_ca, "renewing has changed the front proxy's CA");

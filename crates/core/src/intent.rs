@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::TrustDomain;
@@ -132,6 +133,16 @@ impl Intent {
     }
 }
 
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, scope {}", self.why, self.scope)?;
+        match self.strategy {
+            Some(strategy) => write!(f, ", {strategy}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// How much may be in hand at once, and from when a leaf counts as due.
 ///
 /// There is no limit for control planes and etcd members here: it is one, always. A cluster of five members survives
@@ -142,12 +153,62 @@ pub struct Limits {
     /// Agents whose kubelet may be restarted at the same time. A kubelet's restart leaves its pods running, but each
     /// comes back with a burst of requests (tokens for all its pods, a full re-list), which the API servers must bear.
     pub agents_at_once: usize,
-    /// With [`Why::Renew`], leaves that end within so many days are due.
-    pub renew_within_days: u32,
+    /// With [`Why::Renew`], leaves that end within so many days are due; without it, [`Limits::RENEW_WITHIN_DAYS`] for
+    /// what lives long, and the last third of its life for what lives less than three times that.
+    #[serde(default)]
+    pub renew_within_days: Option<u32>,
 }
+
+impl Limits {
+    /// From how many days before its end a long-lived leaf counts as due.
+    pub const RENEW_WITHIN_DAYS: u32 = 30;
+
+    /// Whether something with this validity is due.
+    ///
+    /// The last third of a short life is cert-manager's default, too (`renewBefore` of a `Certificate`): a leaf that
+    /// lives for 20 days would otherwise be due from its first day on, and renewing would never be done.
+    pub fn is_due(&self, not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> bool {
+        let within = match self.renew_within_days {
+            Some(days) => i64::from(days) * DAY,
+            None => (i64::from(Self::RENEW_WITHIN_DAYS) * DAY)
+                .min((not_after.as_second() - not_before.as_second()) / 3),
+        };
+        not_after.as_second() - now.as_second() <= within
+    }
+}
+
+/// In seconds.
+const DAY: i64 = 86_400;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { agents_at_once: 20, renew_within_days: 30 }
+        Self { agents_at_once: 20, renew_within_days: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(day: i64) -> Timestamp {
+        Timestamp::from_second(1_700_000_000 + day * DAY).unwrap()
+    }
+
+    #[test]
+    fn long_lives_are_due_in_their_last_month_and_short_ones_in_their_last_third() {
+        let usual = Limits::default();
+        assert!(!usual.is_due(day(0), day(365), day(334)));
+        assert!(usual.is_due(day(0), day(365), day(335)));
+        assert!(!usual.is_due(day(0), day(21), day(0)));
+        assert!(!usual.is_due(day(0), day(21), day(13)));
+        assert!(usual.is_due(day(0), day(21), day(14)));
+        assert!(usual.is_due(day(0), day(21), day(22)), "what has ended is due");
+    }
+
+    #[test]
+    fn what_the_operator_says_holds_for_short_lives_too() {
+        let limits = Limits { renew_within_days: Some(30), ..Limits::default() };
+        assert!(limits.is_due(day(0), day(21), day(0)));
+        assert!(!limits.is_due(day(0), day(40), day(9)));
     }
 }

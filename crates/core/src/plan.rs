@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::intent::{Limits, Scope, Strategy, Why};
+use crate::intent::{Intent, Limits, Scope, Strategy, Why};
 use crate::inventory::{CaBundleHolder, CaRef, ObjectRef, Server, WorkloadRef};
 use crate::material::{ChainForm, Content, Part};
 use crate::model::{ClusterName, Component, Generation, LeafId, NodeName, TrustDomain};
@@ -47,6 +47,12 @@ pub struct Plan {
 impl Plan {
     /// The version of this format that this program writes and reads.
     pub const SCHEMA: u32 = 1;
+
+    /// Whether it is for this: the same reason and scope, and the strategy if one is insisted on.
+    pub fn is_for(&self, intent: &Intent) -> bool {
+        let strategy = intent.strategy.is_none_or(|strategy| strategy == self.strategy);
+        self.why == intent.why && self.scope == intent.scope && strategy
+    }
 
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {

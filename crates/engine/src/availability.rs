@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use kubecert_core::report::{ApiReport, Bucket, ClientReport};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::ports::{Availability, Clock, Credentials};
@@ -22,7 +22,7 @@ const EVERY: Duration = Duration::from_millis(50);
 /// How many requests may be under way: two seconds' worth. If the API hangs, more would only add to its trouble.
 const AT_ONCE: usize = 40;
 
-/// One request, as kept in `probe.jsonl`.
+/// One request, as kept in the run's `probe-<n>.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sample {
     /// When it began.
@@ -53,17 +53,17 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// Begins to probe; failures are told to `failed` as they happen.
+    /// Begins to probe; `seen` is told of every request when it has ended.
     pub(crate) fn start(
         port: Arc<dyn Availability>,
         clock: Arc<dyn Clock>,
         clients: Clients,
-        failed: impl Fn(&Sample) + Send + Sync + 'static,
+        seen: impl FnMut(&Sample) + Send + 'static,
     ) -> Self {
         let (sender, receiver) = watch::channel(clients);
         let stop = Arc::new(AtomicBool::new(false));
         let mut task = JoinSet::new();
-        task.spawn(probe(port, clock, receiver, stop.clone(), Arc::new(failed)));
+        task.spawn(probe(port, clock, receiver, stop.clone(), seen));
         Self { clients: sender, stop, task }
     }
 
@@ -84,7 +84,7 @@ async fn probe(
     clock: Arc<dyn Clock>,
     clients: watch::Receiver<Clients>,
     stop: Arc<AtomicBool>,
-    failed: Arc<dyn Fn(&Sample) + Send + Sync>,
+    mut seen: impl FnMut(&Sample),
 ) -> Vec<Sample> {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,11 +92,17 @@ async fn probe(
     let number = Arc::new(AtomicU64::new(0));
     let mut under_way = JoinSet::new();
     let mut samples = Vec::new();
+    let mut take = |sample: Result<Sample, JoinError>| {
+        if let Ok(sample) = sample {
+            seen(&sample);
+            samples.push(sample);
+        }
+    };
     let mut turn = 0_usize;
     while !stop.load(Ordering::Relaxed) {
         ticks.tick().await;
         while let Some(sample) = under_way.try_join_next() {
-            samples.extend(sample.ok());
+            take(sample);
         }
         let taking_part: Vec<(&str, Credentials)> = {
             let clients = clients.borrow();
@@ -109,19 +115,16 @@ async fn probe(
             continue;
         };
         let Ok(permit) = room.clone().try_acquire_owned() else { continue };
-        let (port, clock, failed) = (port.clone(), clock.clone(), failed.clone());
+        let (port, clock) = (port.clone(), clock.clone());
         let number = number.fetch_add(1, Ordering::Relaxed);
         under_way.spawn(async move {
             let sample = once(port.as_ref(), clock.as_ref(), client, &credentials, number).await;
-            if sample.first_error.is_some() {
-                failed(&sample);
-            }
             drop(permit);
             sample
         });
     }
     while let Some(sample) = under_way.join_next().await {
-        samples.extend(sample.ok());
+        take(sample);
     }
     samples.sort_by_key(|sample| sample.end);
     samples

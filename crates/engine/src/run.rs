@@ -34,7 +34,7 @@ use crate::reporting;
 pub use crate::resumable::Misfit;
 use crate::resumable::{self, Remains};
 use crate::rundir::{RunDir, RunDirError, State};
-use crate::samples;
+use crate::samples::{self, Recorder};
 use crate::steps;
 use crate::vault::{PkiSet, Vault, VaultError};
 
@@ -99,6 +99,24 @@ pub enum RunError {
     /// A port failed outside of any step.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// An interrupted run is for something else than what is asked for now.
+    #[error(
+        "run {run} has not ended and is for something else ({was}; asked for: {asked}); nothing was touched"
+    )]
+    OtherPurpose {
+        /// Which run.
+        run: RunId,
+        /// What it is for.
+        was: String,
+        /// What is asked for now.
+        asked: String,
+    },
+    /// The run that the operator names is not one that can be taken up.
+    #[error("run {run} is not an unfinished run of this cluster; nothing was touched")]
+    NotThatRun {
+        /// Which run.
+        run: RunId,
+    },
     /// The old CA has left trust stores, so that there is no way back.
     #[error(
         "run {run} cannot be undone: it has begun to drop the old CA, and servers refuse what is of the old PKI; `kubecert resume` finishes it, and a new `kubecert rotate` replaces what it made"
@@ -151,6 +169,13 @@ impl RunError {
             Self::Journal(error) => Some(error.remedy()),
             Self::RunDir(error) => Some(error.remedy()),
             Self::NotResumable { why, .. } => Some(why.remedy()),
+            Self::OtherPurpose { .. } => Some(
+                "`kubecert resume` finishes that run, `kubecert undo` takes it back; then ask again.".to_owned(),
+            ),
+            Self::NotThatRun { .. } => Some(
+                "`kubecert report` shows how the latest run ended; without --run-dir the latest unfinished one is taken."
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -190,6 +215,8 @@ pub struct Setup {
     pub operator: Arc<dyn OperatorFiles>,
     /// Where run directories and the lock are.
     pub state: PathBuf,
+    /// Which interrupted run is meant; `None` for the latest.
+    pub only: Option<RunId>,
     /// The program, for the journal: `kubecert 0.1.0`.
     pub program: String,
     /// What the operator decides beyond the plan.
@@ -380,7 +407,8 @@ pub fn plan(inventory: &Inventory, intent: &Intent, now: Timestamp) -> Result<Pl
 /// A directory may hold runs of another cluster that had the same name; they are left alone.
 pub(crate) fn interrupted(setup: &Setup, state: &State) -> Result<Option<RunDir>, RunError> {
     let Some(ours) = setup.old.authorities.get(&TrustDomain::Cluster) else { return Ok(None) };
-    for run in state.unfinished()? {
+    let meant = |run: &RunDir| setup.only.as_ref().is_none_or(|only| only == run.run());
+    for run in state.unfinished()?.into_iter().filter(meant) {
         // A journal of another format comes with a vault that may be of another format too, and says so better.
         journal::read(&run.journal())?;
         // Once the operator's files are written, the description holds the new CA.
@@ -390,7 +418,10 @@ pub(crate) fn interrupted(setup: &Setup, state: &State) -> Result<Option<RunDir>
             return Ok(Some(run));
         }
     }
-    Ok(None)
+    match &setup.only {
+        Some(run) => Err(RunError::NotThatRun { run: run.clone() }),
+        None => Ok(None),
+    }
 }
 
 /// Takes an interrupted run up again if there is one, else looks, plans and begins one.
@@ -405,7 +436,7 @@ pub async fn rotate(
     intent: &Intent,
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
-    begin(setup, Errand::Rotate, |inventory, now| plan(inventory, intent, now), agreed).await
+    begin(setup, Some(intent), Errand::Rotate, |inventory, now| plan(inventory, intent, now), agreed).await
 }
 
 /// Brings a cluster back whose certificates have ended, or whose API does not answer: an interrupted run goes on if there
@@ -421,7 +452,7 @@ pub async fn recover(
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
     let intent = Intent::new(Why::Recover);
-    begin(setup, Errand::Recover, |inventory, now| plan(inventory, &intent, now), agreed).await
+    begin(setup, None, Errand::Recover, |inventory, now| plan(inventory, &intent, now), agreed).await
 }
 
 /// As [`rotate`], with a plan that is made wrong on purpose and is not checked: to see, on a cluster made for it, that
@@ -438,18 +469,20 @@ pub async fn rotate_wrong(
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
     let wrong = |inventory: &Inventory, now| Ok(make_wrong(&plan(inventory, intent, now)?)?);
-    begin(setup, Errand::Harm, wrong, agreed).await
+    begin(setup, Some(intent), Errand::Harm, wrong, agreed).await
 }
 
+/// `purpose` is what an interrupted run has to be for if it is to be gone on with; `None` takes any.
 async fn begin(
     setup: Setup,
+    purpose: Option<&Intent>,
     errand: Errand,
     planned: impl FnOnce(&Inventory, Timestamp) -> Result<Plan, RunError>,
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
     let state = State::open(&setup.state)?;
     if let Some(run) = interrupted(&setup, &state)? {
-        return go_on(setup, run).await;
+        return go_on(setup, run, purpose).await;
     }
     let started = setup.ports.clock.now();
     let inventory = look(&setup).await?;
@@ -521,13 +554,20 @@ async fn begin(
 pub async fn resume(setup: Setup) -> Result<Option<Ended>, RunError> {
     let state = State::open(&setup.state)?;
     match interrupted(&setup, &state)? {
-        Some(run) => go_on(setup, run).await.map(Some),
+        Some(run) => go_on(setup, run, None).await.map(Some),
         None => Ok(None),
     }
 }
 
-async fn go_on(setup: Setup, run: RunDir) -> Result<Ended, RunError> {
+async fn go_on(setup: Setup, run: RunDir, purpose: Option<&Intent>) -> Result<Ended, RunError> {
     let Remains { plan, vault, records } = resumable::read(&run, &setup.cluster.name)?;
+    if let Some(asked) = purpose
+        && !plan.is_for(asked)
+    {
+        let was = Intent { strategy: Some(plan.strategy), scope: plan.scope, ..Intent::new(plan.why) };
+        let (was, asked) = (was.to_string(), asked.to_string());
+        return Err(RunError::OtherPurpose { run: run.run().clone(), was, asked });
+    }
     if records.iter().any(|record| record.what == What::Undoing) {
         return Err(RunError::NotResumable { run: run.run().clone(), why: Misfit::BeingUndone });
     }
@@ -646,7 +686,6 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
         outcome = RunOutcome::Undone;
     }
     let samples = end_probe(&context).await;
-    samples::keep(&run, &samples, errand)?;
     let records = journal::read(journal.path())?;
     let report = reporting::build(&reporting::Material {
         context: &context,
@@ -733,15 +772,15 @@ async fn begin_probe(context: &Arc<Context>, execution: &Execution, errand: Erra
         }
     };
     let events = context.events.clone();
-    let failed = move |sample: &Sample| {
-        let what = Happening::ProbeFailed {
-            client: sample.client.clone(),
-            error: sample.first_error.clone().unwrap_or_default(),
-        };
-        events(Event { at: sample.end, what });
+    let mut recorder = Recorder::begin(&context.run, errand);
+    let seen = move |sample: &Sample| {
+        recorder.take(sample);
+        if let Some(error) = sample.first_error.clone() {
+            let what = Happening::ProbeFailed { client: sample.client.clone(), error };
+            events(Event { at: sample.end, what });
+        }
     };
-    let probe =
-        Probe::start(context.ports.availability.clone(), context.ports.clock.clone(), clients, failed);
+    let probe = Probe::start(context.ports.availability.clone(), context.ports.clock.clone(), clients, seen);
     *context.probe.lock().unwrap_or_else(PoisonError::into_inner) = Some(probe);
 }
 

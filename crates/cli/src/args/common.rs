@@ -185,9 +185,9 @@ pub(crate) struct HowArgs {
     /// The trust domains to which it is limited
     #[arg(long, value_enum, default_value_t = ScopeArg::All, value_name = "SCOPE")]
     pub(crate) scope: ScopeArg,
-    /// With renew, certificates that end within so many days are due
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=36_500))]
-    pub(crate) renew_within: u32,
+    /// With renew, certificates that end within so many days are due; without it 30, or the last third of a shorter life
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub(crate) renew_within: Option<u32>,
 }
 
 impl HowArgs {

@@ -235,14 +235,14 @@ fn why_and_scope_are_typed_as_they_are_told() {
         }
     };
     let usual = plan("");
-    assert_eq!((usual.why(), usual.scope(), usual.renew_within), (Why::ReplaceCa, Scope::All, 30));
+    assert_eq!((usual.why(), usual.scope(), usual.renew_within), (Why::ReplaceCa, Scope::All, None));
     for why in [Why::Renew, Why::ExtendCa, Why::ReplaceCa, Why::Compromised] {
         assert_eq!(plan(&format!("--why {why}")).why(), why);
     }
     for scope in [Scope::All, Scope::ClusterCa, Scope::EtcdCa, Scope::FrontProxy] {
         assert_eq!(plan(&format!("--scope {scope}")).scope(), scope);
     }
-    assert_eq!(plan("--why renew --renew-within 90").renew_within, 90);
+    assert_eq!(plan("--why renew --renew-within 90").renew_within, Some(90));
     let line = "kubecert plan -m a.json --ssh-host h --linux-ssh-private-key k --renew-within";
     assert_eq!(refused(&format!("{line} 40000")).1, 2);
 }

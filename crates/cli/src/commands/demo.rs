@@ -38,6 +38,7 @@ pub(crate) fn run(global: &GlobalArgs, args: &DemoArgs) -> Result<Exit, CliError
             given: None,
             operator: Arc::new(NoFiles),
             state,
+            only: None,
             program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
             decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(move |event| drop(wires.events.send(event))),

@@ -1,7 +1,8 @@
 //! `kubecert rotate`, `resume` and `rotate-certs`: the verbs that change a cluster.
 
+use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,8 +10,9 @@ use kubecert_cloud::azure::{Azure, Registration};
 use kubecert_core::event::{Event, Happening, RunOutcome};
 use kubecert_core::intent::{Intent, Limits, Strategy, Why};
 use kubecert_core::inventory::Inventory;
-use kubecert_core::model::NodeName;
+use kubecert_core::model::{NodeName, RunId};
 use kubecert_core::plan::Plan;
+use kubecert_engine::pending::{self, Pending};
 use kubecert_engine::ports::Machines;
 use kubecert_engine::run::{self, Ended, RunError, Setup};
 
@@ -48,6 +50,13 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
     #[cfg(feature = "wrong-plans")]
     let wanted = args.break_plan.map_or(wanted, Wanted::Wrong);
     runtime::with(global, |wired: Wired| async move {
+        let pending = pending::pending(&state).filter(|_| matches!(wanted, Wanted::Given(_)));
+        if let Some(pending) = pending {
+            wired.end().await;
+            return Err(CliError::new(Kind::Input, format!("{pending}")).hint(
+                "That run has a plan of its own, so the one given with --plan is not begun; nothing was touched.",
+            ));
+        }
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
         setup.decisions = args.decisions.decisions();
         carry_out(global, setup, &intent, wanted, &consent, wired).await
@@ -57,11 +66,12 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
 /// `kubecert resume`.
 pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, CliError> {
     let described = Described::read(&args.run.cluster.api_model())?;
-    let state = state_of(&described, &args.run)?;
+    let (state, only) = state_of(&described, &args.run)?;
     let reach = Reach::try_from(&args.run.ssh)?;
     let consent = Consent { yes: args.run.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        setup.only = only;
         setup.decisions = args.decisions.decisions();
         if let Some(node) = &args.node {
             return catch_up(global, setup, &NodeName::from(node.as_str()), &consent, wired).await;
@@ -101,11 +111,12 @@ async fn catch_up(
 /// `kubecert undo`.
 pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError> {
     let described = Described::read(&args.cluster.api_model())?;
-    let state = state_of(&described, args)?;
+    let (state, only) = state_of(&described, args)?;
     let reach = Reach::try_from(&args.ssh)?;
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let setup = described.connect(&reach, state, wired.wires()).await?;
+        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        setup.only = only;
         let name = setup.cluster.name.clone();
         let mut refused = None;
         let agreed = |plan: &Plan| {
@@ -124,11 +135,24 @@ pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError
     })
 }
 
-fn state_of(described: &Described, args: &RunArgs) -> Result<std::path::PathBuf, CliError> {
-    Ok(match &args.run_dir {
-        Some(run) => run.parent().unwrap_or(Path::new(".")).to_owned(),
-        None => args.state.state_dir()?.join(described.name().as_str()),
-    })
+/// Where runs are recorded, and which of them the operator means.
+fn state_of(described: &Described, args: &RunArgs) -> Result<(PathBuf, Option<RunId>), CliError> {
+    let Some(named) = &args.run_dir else {
+        return Ok((args.state.state_dir()?.join(described.name().as_str()), None));
+    };
+    // A name without a directory before it, or with a link in it, has a parent that says nothing.
+    let run = fs::canonicalize(named).map_err(|error| {
+        let about = format!("cannot use run directory {}", named.display());
+        CliError::because(Kind::Input, about, error)
+            .hint("Without --run-dir the latest unfinished run of the state directory is taken.")
+    })?;
+    match (run.parent(), run.file_name()) {
+        (Some(state), Some(id)) if run.is_dir() => {
+            Ok((state.to_owned(), Some(RunId::new(id.to_string_lossy()))))
+        }
+        _ => Err(CliError::new(Kind::Input, format!("{} is no run directory", named.display()))
+            .hint("A run directory has the run's id as its name, and journal.jsonl in it.")),
+    }
 }
 
 /// `kubecert rotate-certs`. The checks come in the ancestor's order, and all of them before anything is touched.
@@ -182,7 +206,7 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
             Some(azure) => Some(enter_azure(args, &described, azure, &wired).await?),
             None => None,
         };
-        let pending = kubecert_engine::pending::pending(&state);
+        let pending = pending::pending(&state);
         let mut setup = described.connect(&reach, state, wired.wires()).await?;
         setup.given = given;
         setup.decisions = args.decisions.decisions();
@@ -219,7 +243,7 @@ async fn dry_run(
     global: &GlobalArgs,
     setup: Setup,
     intent: &Intent,
-    pending: Option<kubecert_engine::pending::Pending>,
+    pending: Option<Pending>,
     wired: Wired,
 ) -> Result<Exit, CliError> {
     if let Some(pending) = pending {

@@ -201,6 +201,7 @@ impl Described {
             old,
             given: None,
             state,
+            only: None,
             program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
             // Nobody listens any more only when the program ends.
             decisions: kubecert_engine::run::Decisions::default(),

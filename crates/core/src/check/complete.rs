@@ -89,9 +89,8 @@ fn due(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     if plan.why != Why::Renew || !plan.scope.covers(TrustDomain::Cluster) {
         return Vec::new();
     }
-    let within = i64::from(plan.limits.renew_within_days) * 86_400;
     let leaves = inventory.description.certificates.iter().filter(|(leaf, facts)| {
-        leaf.as_str() != "ca" && facts.not_after.as_second() - inventory.taken.as_second() < within
+        leaf.as_str() != "ca" && plan.limits.is_due(facts.not_before, facts.not_after, inventory.taken)
     });
     leaves
         .filter(|(leaf, _)| !plan.leaves.iter().any(|order| &order.id == *leaf))

@@ -23,7 +23,7 @@ use super::bundled::agents;
 use super::common::{Master, Scene, ca, certificate, cluster_ca, pair, tls_secret_leaf};
 use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
 use super::{Naming, Refusal, RefusalReason, preflight, refused, windows};
-use crate::intent::{Intent, Strategy};
+use crate::intent::{Intent, Limits, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
 use crate::layout::{self, certificate_file, kubelet_client_link};
 use crate::material::{ChainForm, Content, Part};
@@ -55,7 +55,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
         return Err(Refusal { reasons: unreadable });
     }
     let scene = Scene::new(inventory, intent.scope, naming).map_err(refused)?;
-    let look = Look { scene: &scene, now: naming.now, within_days: intent.limits.renew_within_days };
+    let look = Look { scene: &scene, now: naming.now, limits: &intent.limits };
     let found = look.sort()?;
     let mut plan = super::frame(inventory, intent, Strategy::SameCa);
     plan.kept = found.kept;
@@ -68,9 +68,10 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     if !inventory.description.ca_key {
         return Err(RefusalReason::RenewWithoutKey(names).into());
     }
-    if look.is_due(ca.not_after) {
+    if look.is_due(ca) {
         let when = ca.not_after.strftime("%F").to_string();
-        return Err(RefusalReason::CaEndsFirst(when, look.within_days).into());
+        let days = intent.limits.renew_within_days.unwrap_or(Limits::RENEW_WITHIN_DAYS);
+        return Err(RefusalReason::CaEndsFirst(when, days).into());
     }
     preflight::check(inventory, naming)?;
     let due = Due { scene: &scene, orders: &found.due };
@@ -89,7 +90,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
 struct Look<'a> {
     scene: &'a Scene<'a>,
     now: Timestamp,
-    within_days: u32,
+    limits: &'a Limits,
 }
 
 /// What was found.
@@ -101,8 +102,8 @@ struct Found {
 }
 
 impl Look<'_> {
-    fn is_due(&self, not_after: Timestamp) -> bool {
-        not_after.as_second() - self.now.as_second() <= i64::from(self.within_days) * 86_400
+    fn is_due(&self, facts: &CertificateFacts) -> bool {
+        self.limits.is_due(facts.not_before, facts.not_after, self.now)
     }
 
     fn sort(&self) -> Result<Found, Refusal> {
@@ -110,10 +111,14 @@ impl Look<'_> {
         let mut front_proxy_due = None;
         for mut order in self.scene.leaves().map_err(refused)? {
             let holders = self.holders(&order.id);
-            let Some(first) = holders.iter().map(|(_, facts)| facts.not_after).min() else { continue };
-            if order.domain == TrustDomain::FrontProxy && self.is_due(first) {
+            let Some(first) = holders.iter().map(|(_, facts)| *facts).min_by_key(|facts| facts.not_after)
+            else {
+                continue;
+            };
+            let (due, first) = (self.is_due(first), first.not_after);
+            if order.domain == TrustDomain::FrontProxy && due {
                 front_proxy_due = Some(first);
-            } else if self.is_due(first) {
+            } else if due {
                 if order.id == LeafId::from("apiserver") {
                     order.key = KeyOrder::Same;
                 }

@@ -263,6 +263,7 @@ impl Stage<'_> {
             given: None,
             operator: self.operator.clone(),
             state: self.state.clone(),
+            only: None,
             program: "campaign".to_owned(),
             decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(events),

@@ -74,6 +74,7 @@ impl Bench {
             given: None,
             operator: self.operator.clone(),
             state: self.state.path().to_owned(),
+            only: None,
             program: "test".to_owned(),
             decisions: kubecert_engine::run::Decisions::default(),
             events: Arc::new(move |event: Event| {

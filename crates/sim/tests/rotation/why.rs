@@ -136,14 +136,14 @@ async fn renewing_without_any_restart() {
     let inventory = before(&bench).await;
     let mut intent = scoped(Why::Renew, Scope::ClusterCa);
     // In 29 years all but the kubelets' own end, and so does the CA: which is refused.
-    intent.limits.renew_within_days = 30 * 365;
+    intent.limits.renew_within_days = Some(30 * 365);
     let refused = plan(&inventory, &intent, inventory.taken).unwrap_err();
     assert!(format!("{refused:?}").contains("CaEndsFirst"), "{refused:?}");
-    intent.limits.renew_within_days = 400;
+    intent.limits.renew_within_days = Some(400);
     let due = plan(&inventory, &intent, inventory.taken).unwrap();
     assert!(due.leaves.iter().all(|order| order.id.as_str().starts_with("kubelet-client/")), "{due:?}");
     assert_eq!(due.leaves.len(), 5);
-    intent.limits.renew_within_days = 30;
+    intent.limits.renew_within_days = Some(30);
     assert!(plan(&inventory, &intent, inventory.taken).unwrap().is_empty());
 }
 
