@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::cmd::{CommandExt as _, cmd};
-use crate::lab;
+use crate::cmd::CommandExt as _;
+use crate::lab::{self, Issuer, Life};
 use crate::rotation::{self, Lab};
 
 /// Where nodes keep certificates, below their root.
@@ -41,6 +41,7 @@ fn let_end(lab: &Lab) -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let operator = lab.directory()?;
     let issuer = Issuer::new(scratch.path(), &operator)?;
+    let yesterday = Life { from: "400 days ago".to_owned(), until: "1 day ago".to_owned() };
     let mut successors: BTreeMap<String, String> = BTreeMap::new();
     let members = lab::members(lab.name())?;
     let mut places: Vec<(PathBuf, PathBuf)> = Vec::new();
@@ -74,7 +75,7 @@ fn let_end(lab: &Lab) -> Result<()> {
             continue;
         }
         if !successors.contains_key(old) {
-            successors.insert(old.to_owned(), issuer.ended(old, key)?);
+            successors.insert(old.to_owned(), issuer.again(old, key, &yesterday)?);
         }
         // In place, so that mode and owner stay.
         fs::write(certificate, text.replacen(old, &successors[old], 1))?;
@@ -105,57 +106,4 @@ fn first_certificate(text: &str) -> Option<&str> {
     let begin = text.find("-----BEGIN CERTIFICATE-----")?;
     let end = begin + text[begin..].find(END)? + END.len();
     Some(&text[begin..end])
-}
-
-/// The cluster's CA, as openssl signs with it.
-struct Issuer {
-    scratch: PathBuf,
-    ca: PathBuf,
-}
-
-impl Issuer {
-    fn new(scratch: &Path, operator: &Path) -> Result<Self> {
-        let ca = operator.join("ca.crt");
-        let text = format!(
-            "[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index.txt\nnew_certs_dir={0}\ncertificate={1}\nprivate_key={2}\n\
-             default_md=sha256\npolicy=p\ncopy_extensions=copyall\nunique_subject=no\nrand_serial=yes\n\
-             [p]\norganizationName=optional\ncommonName=supplied\n",
-            scratch.display(),
-            ca.display(),
-            operator.join("ca.key").display()
-        );
-        fs::write(scratch.join("ca.cnf"), text)?;
-        fs::write(scratch.join("index.txt"), "")?;
-        Ok(Self { scratch: scratch.to_owned(), ca })
-    }
-
-    fn has_signed(&self, certificate: &str) -> Result<bool> {
-        let file = self.scratch.join("asked.crt");
-        fs::write(&file, certificate)?;
-        Ok(cmd("openssl", ["verify", "-no_check_time", "-CAfile"]).arg(&self.ca).arg(&file).succeeds()
-            && fs::read(&self.ca)? != certificate.as_bytes())
-    }
-
-    /// The same certificate with dates in the past.
-    fn ended(&self, certificate: &str, key: &Path) -> Result<String> {
-        let at = |name: &str| self.scratch.join(name);
-        fs::write(at("old.crt"), certificate)?;
-        cmd("openssl", ["x509", "-x509toreq", "-copy_extensions", "copyall", "-in"])
-            .arg(at("old.crt"))
-            .arg("-key")
-            .arg(key)
-            .arg("-out")
-            .arg(at("new.csr"))
-            .read()?;
-        let date = |when: &str| cmd("date", ["-u", "-d", when, "+%Y%m%d%H%M%SZ"]).read();
-        cmd("openssl", ["ca", "-batch", "-notext", "-preserveDN", "-config"])
-            .arg(at("ca.cnf"))
-            .args(["-startdate", date("400 days ago")?.trim(), "-enddate", date("1 day ago")?.trim()])
-            .arg("-in")
-            .arg(at("new.csr"))
-            .arg("-out")
-            .arg(at("new.crt"))
-            .read()?;
-        Ok(fs::read_to_string(at("new.crt"))?)
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Everything is read and judged before anything is touched, be it the cluster or the run's own files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kubecert_core::model::{ClusterName, RunId, TrustDomain};
 use kubecert_core::plan::Plan;
@@ -116,7 +116,7 @@ impl Misfit {
 pub(crate) fn read(run: &RunDir, cluster: &ClusterName) -> Result<Remains, RunError> {
     let misfit = |why| RunError::NotResumable { run: run.run().clone(), why };
     let records = journal::read(&run.journal())?;
-    let digest = check_binding(run, cluster, &records).map_err(misfit)?;
+    let digest = check_binding(run, &run.journal(), cluster, &records).map_err(misfit)?;
     if run.plan_digest()? != *digest {
         return Err(misfit(Misfit::PlanChanged { plan: run.plan() }));
     }
@@ -126,13 +126,14 @@ pub(crate) fn read(run: &RunDir, cluster: &ClusterName) -> Result<Remains, RunEr
     Ok(Remains { plan, vault, records })
 }
 
-/// Checks what the journal belongs to, and returns the digest of its plan.
-fn check_binding<'a>(
+/// Checks what a journal in the run's directory belongs to, and returns the digest of its plan.
+pub(crate) fn check_binding<'a>(
     run: &RunDir,
+    journal: &Path,
     cluster: &ClusterName,
     records: &'a [Record],
 ) -> Result<&'a String, Misfit> {
-    let journal = run.journal();
+    let journal = journal.to_owned();
     let Some(Record { what: What::Bound { run: bound, cluster: found, plan, .. }, .. }) = records.first()
     else {
         return Err(Misfit::NoBeginning { journal });

@@ -6,6 +6,7 @@ use kubecert_core::check;
 use kubecert_core::exec::Execution;
 use kubecert_core::intent::Why;
 use kubecert_core::inventory::Inventory;
+use kubecert_core::model::ClusterName;
 use kubecert_core::plan::Plan;
 use kubecert_core::planner;
 use kubecert_core::record::{JOURNAL_SCHEMA, Record, What};
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::journal::Journal;
 use crate::resumable::{self, Misfit, Remains};
 use crate::run::{self, Ended, Errand, RunError, Setup, Way};
-use crate::rundir::{RunDir, State};
+use crate::rundir::{self, RunDir, State};
 
 /// The plan of the way back, in the run directory.
 const PLAN: &str = "undo-plan.json";
@@ -46,7 +47,7 @@ pub async fn undo(setup: Setup, agreed: impl FnOnce(&Plan) -> bool) -> Result<Op
         return Err(RunError::Recovering { run: run.run().clone() });
     }
     let started = records.first().map_or_else(|| setup.ports.clock.now(), |record| record.at);
-    let (back, mut undo_journal, before) = match resumed(&run)? {
+    let (back, mut undo_journal, before) = match resumed(&run, &setup.cluster.name)? {
         Some((back, journal, records)) => (back, journal, records),
         None => {
             let back = make(&run, &plan, &records)?;
@@ -90,25 +91,19 @@ fn make(run: &RunDir, plan: &Plan, records: &[Record]) -> Result<Plan, RunError>
 }
 
 /// An undo that was begun and not finished: its plan, its journal, its records.
-fn resumed(run: &RunDir) -> Result<Option<(Plan, Journal, Vec<Record>)>, RunError> {
+fn resumed(run: &RunDir, cluster: &ClusterName) -> Result<Option<(Plan, Journal, Vec<Record>)>, RunError> {
     let path = run.path().join(JOURNAL);
     if !path.exists() {
         return Ok(None);
     }
     let (journal, records) = Journal::open(&path)?;
-    let expected = digest(run)?;
-    match records.first().map(|record| &record.what) {
-        Some(What::Bound { plan, .. }) if *plan == expected => {
-            Ok(Some((run.read_json(PLAN)?, journal, records)))
-        }
-        Some(_) => Err(RunError::NotResumable {
-            run: run.run().clone(),
-            why: Misfit::PlanChanged { plan: run.path().join(PLAN) },
-        }),
-        None => {
-            Err(RunError::NotResumable { run: run.run().clone(), why: Misfit::NoBeginning { journal: path } })
-        }
+    let misfit = |why| RunError::NotResumable { run: run.run().clone(), why };
+    let agreed = resumable::check_binding(run, &path, cluster, &records).map_err(misfit)?;
+    let plan = run.path().join(PLAN);
+    if *agreed != digest(run)? {
+        return Err(misfit(Misfit::PlanChanged { plan }));
     }
+    Ok(Some((rundir::read_plan(&plan)?, journal, records)))
 }
 
 fn digest(run: &RunDir) -> Result<String, RunError> {

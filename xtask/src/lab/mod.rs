@@ -11,6 +11,7 @@ pub(crate) mod azure;
 mod base;
 mod cache;
 mod cluster;
+mod dated;
 mod down;
 mod enter;
 mod layout;
@@ -35,6 +36,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 
 pub(crate) use cache::install_packages as setup;
+pub(crate) use dated::{Issuer, Life};
 pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
     public_name, take_snapshot,
@@ -88,9 +90,9 @@ pub(crate) struct Up {
     /// Which generation of Kubernetes to run, whatever the model says
     #[arg(long, default_value = "1.34")]
     kubernetes: Kubernetes,
-    /// Days that the leaves live, where the PKI is made; without it as long as the CA
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
-    leaf_days: Option<u32>,
+    /// What has little life left, where the PKI is made.
+    #[command(flatten)]
+    aged: pki::Aged,
     /// Leave out the workloads that watch the API from inside
     #[arg(long)]
     no_workloads: bool,

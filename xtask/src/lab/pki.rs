@@ -9,13 +9,28 @@ use std::sync::Mutex;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value};
 
+use super::dated::{Issuer, Life};
 use super::model::Model;
 use crate::cmd::{CommandExt as _, cmd};
 
 /// Thirty years of 365 days, as the ancestor counts.
 const DAYS: &str = "10950";
+/// How many days ago an aged CA, and an aged leaf, was made.
+const CA_AGE: u32 = 3_650;
+const LEAF_AGE: u32 = 365;
 /// How many keys are made at a time; more only take each other's processor.
 const AT_A_TIME: usize = 2;
+
+/// What of a PKI is not made with its whole life before it, but has so many days left.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Aged {
+    /// Days that the leaves have left, a year after they were made; without it, as long as a new one lives
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    leaf_days: Option<u32>,
+    /// Days that the CA has left, ten years after it was made; without it, as long as a new one lives
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    ca_days: Option<u32>,
+}
 
 /// A certificate of the set: its file's name, its keys in the profile, its subject and its extensions.
 struct Leaf {
@@ -35,9 +50,9 @@ const LEAVES: &[Leaf] = &[
 ];
 const CLIENT: &str = "/O=system:masters/CN=client";
 
-/// Makes the PKI of a cluster with this model in `dir`, as the files that the ancestor generates. Leaves live so many days,
-/// or as long as the CA.
-pub(crate) fn make(model: &Model, dir: &Path, leaf_days: Option<u32>) -> Result<()> {
+/// Makes the PKI of a cluster with this model in `dir`, as the files that the ancestor generates. Everything begins
+/// now and lives as long as the ancestor has it, but for what is to be `aged`.
+pub(crate) fn make(model: &Model, dir: &Path, aged: Aged) -> Result<()> {
     let peers = model.master_count()?;
     let mut files: Vec<String> = LEAVES.iter().map(|leaf| leaf.file.to_owned()).collect();
     files.extend((0..peers).map(|index| format!("etcdpeer{index}")));
@@ -45,7 +60,6 @@ pub(crate) fn make(model: &Model, dir: &Path, leaf_days: Option<u32>) -> Result<
     make_keys(dir, files)?;
 
     let config = config(dir, model)?;
-    let days = leaf_days.map_or_else(|| DAYS.to_owned(), |days| days.to_string());
     cmd(
         "openssl",
         ["req", "-x509", "-new", "-sha256", "-days", DAYS, "-subj", "/CN=ca", "-extensions", "ca"],
@@ -58,14 +72,26 @@ pub(crate) fn make(model: &Model, dir: &Path, leaf_days: Option<u32>) -> Result<
     .arg("-out")
     .arg(dir.join("ca.crt"))
     .read()?;
+    let scratch = tempfile::tempdir()?;
+    let ca = Issuer::new(scratch.path(), dir)?;
+    if let Some(days) = aged.ca_days {
+        fs::write(dir.join("ca.crt"), ca.itself_again(&Life::aged(CA_AGE, days))?)?;
+    }
     for leaf in LEAVES {
-        sign(dir, &config, leaf.file, leaf, &days)?;
+        sign(dir, &config, leaf.file, leaf)?;
     }
     let peer = Leaf { file: "", profile: "", subject: "/CN=etcdpeer", section: "etcd" };
     for index in 0..peers {
-        sign(dir, &config, &format!("etcdpeer{index}"), &peer, &days)?;
+        sign(dir, &config, &format!("etcdpeer{index}"), &peer)?;
     }
     fs::remove_file(config)?;
+    let Some(days) = aged.leaf_days else { return Ok(()) };
+    let life = Life::aged(LEAF_AGE, days);
+    let peers = (0..peers).map(|index| format!("etcdpeer{index}"));
+    for file in LEAVES.iter().map(|leaf| leaf.file.to_owned()).chain(peers) {
+        let (certificate, key) = (dir.join(format!("{file}.crt")), dir.join(format!("{file}.key")));
+        fs::write(&certificate, ca.again(&fs::read_to_string(&certificate)?, &key, &life)?)?;
+    }
     Ok(())
 }
 
@@ -153,7 +179,7 @@ pub(crate) fn for_service(pki: &Path, host: &str) -> Result<(String, String)> {
     Ok((fs::read_to_string(cert)?, fs::read_to_string(key)?))
 }
 
-fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf, days: &str) -> Result<()> {
+fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf) -> Result<()> {
     cmd(
         "openssl",
         [
@@ -162,7 +188,7 @@ fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf, days: &str) -> Resul
             "-new",
             "-sha256",
             "-days",
-            days,
+            DAYS,
             "-subj",
             leaf.subject,
             "-extensions",

@@ -50,7 +50,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     std::thread::scope(|scope| {
         let pki = scope.spawn(|| match model.certificates() {
             Some(profile) => pki::from_profile(profile, &spec.output()),
-            None => pki::make(&model, &spec.output(), args.leaf_days),
+            None => pki::make(&model, &spec.output(), args.aged),
         });
         node::mount_memory(&spec)?;
         network::make_switch(&spec)?;

@@ -5,7 +5,9 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use kubecert_engine::run::{RunError, resume, rotate};
+use kubecert_core::intent::{Intent, Scope, Why};
+use kubecert_core::model::RunId;
+use kubecert_engine::run::{RunError, Setup, resume, rotate};
 use kubecert_engine::undo::undo;
 use kubecert_sim::SimConfig;
 use sha2::{Digest as _, Sha256};
@@ -19,14 +21,14 @@ const CUT_AFTER: i64 = 90;
 const STRIDE: usize = 5;
 
 /// A cluster with a run that was cut off.
-struct CutOff {
-    bench: Bench,
+pub(crate) struct CutOff {
+    pub(crate) bench: Bench,
     run: PathBuf,
 }
 
 /// What must be the same after a refusal.
 #[derive(PartialEq)]
-struct Everything {
+pub(crate) struct Everything {
     /// Mode and content by path.
     records: BTreeMap<PathBuf, (u32, Vec<u8>)>,
     /// Digests by path, of each node.
@@ -36,7 +38,7 @@ struct Everything {
 }
 
 impl CutOff {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let bench = Bench::new(&SimConfig::new(3, 1));
         bench.cut_off_after(CUT_AFTER);
         tokio::select! {
@@ -48,11 +50,11 @@ impl CutOff {
         Self { bench, run }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.run.join(name)
     }
 
-    fn everything(&self) -> Everything {
+    pub(crate) fn everything(&self) -> Everything {
         let mut records = BTreeMap::new();
         collect(self.bench.state(), &mut records);
         let sim = &self.bench.sim;
@@ -98,7 +100,7 @@ fn collect(directory: &Path, files: &mut BTreeMap<PathBuf, (u32, Vec<u8>)>) {
 }
 
 /// The error with its causes, and the remedy.
-fn said(error: &RunError) -> String {
+pub(crate) fn said(error: &RunError) -> String {
     format!("{} => {}", kubecert_engine::issue::chain(error), error.remedy().unwrap_or_default())
 }
 
@@ -115,7 +117,7 @@ fn sealed(json: &str) -> String {
 }
 
 /// The journal with its first record changed as if it had been written so.
-fn with_first_record(journal: &str, change: impl Fn(&str) -> String) -> String {
+pub(crate) fn with_first_record(journal: &str, change: impl Fn(&str) -> String) -> String {
     let (first, rest) = journal.split_once('\n').unwrap();
     let (_, json) = first.split_once(' ').unwrap();
     assert_eq!(sealed(json), format!("{first}\n"), "the checksum is what it is said to be");
@@ -347,4 +349,44 @@ async fn a_plan_that_is_not_agreed_to_touches_nothing() {
         fs::read_dir(bench.state()).unwrap().flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["lock"]);
     assert!(bench.operator.new_pki().is_none());
+}
+
+/// What has begun is finished or taken back first; nobody is told that something was done which was not.
+#[tokio::test(start_paused = true)]
+async fn another_purpose_than_that_of_the_interrupted_run() {
+    let cut = CutOff::new().await;
+    for (why, scope) in
+        [(Why::Compromised, Scope::All), (Why::Renew, Scope::All), (Why::ReplaceCa, Scope::FrontProxy)]
+    {
+        let before = cut.everything();
+        let intent = Intent { scope, ..Intent::new(why) };
+        let refused = cut.bench.rotate_as(cut.bench.sim.old_pki(), &intent).await.unwrap_err();
+        let said = said(&refused);
+        assert!(said.contains(&format!("asked for: {why}, scope {scope}")), "{said}");
+        assert!(said.contains("replace-ca, scope all") && said.contains("kubecert resume"), "{said}");
+        assert!(cut.everything() == before, "something was touched");
+    }
+    cut.goes_on().await;
+}
+
+/// `--run-dir` names a run; another one is not taken in its place.
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_not_the_one_that_is_meant() {
+    let cut = CutOff::new().await;
+    let before = cut.everything();
+    let setup = |only: &str| {
+        let setup = cut.bench.setup(cut.bench.sim.old_pki());
+        Setup { only: Some(RunId::new(only)), ..setup }
+    };
+    let other = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let refused = [
+        resume(setup(other)).await.map(drop).unwrap_err(),
+        undo(setup(other), |_| true).await.map(drop).unwrap_err(),
+    ];
+    for refused in refused {
+        assert!(said(&refused).contains(&format!("run {other} is not an unfinished run")), "{refused}");
+    }
+    assert!(cut.everything() == before, "something was touched");
+    let run = cut.run.file_name().unwrap().to_string_lossy().into_owned();
+    assert_finished(&resume(setup(&run)).await.unwrap().unwrap());
 }

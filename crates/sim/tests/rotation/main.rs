@@ -3,6 +3,7 @@
 
 mod adopt;
 mod bad_input;
+mod bad_undo;
 mod interrupted;
 mod machines;
 mod recover;
