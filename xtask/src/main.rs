@@ -9,6 +9,7 @@ mod lab;
 mod reasons;
 mod rotation;
 mod rules;
+mod shapes;
 mod test;
 
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::ended;
 use crate::reasons;
 use crate::rotation::{self, Lab};
 use crate::rules;
+use crate::shapes;
 
 /// Which part of requests may fail on a machine that is busy with other things.
 const TOLERATED: f64 = 0.05;
@@ -54,6 +55,20 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("rotations of a real cluster for other reasons, and of one trust domain", reasons::run);
         suite.run("a rotation with restarts through Azure", azure_rotation);
         suite.run("a real cluster whose certificates have ended", ended::run);
+        suite.run("a real cluster of one master, with AD FS", shapes::one_master);
+        let generated = [
+            (
+                "a real cluster of a generated model for Azure Stack Hub, then with restarts",
+                shapes::stack as fn() -> _,
+            ),
+            ("a real cluster with played Windows agents, of a generated model", shapes::windows),
+        ];
+        for (name, run) in generated {
+            match shapes::corpus() {
+                Some(_) => suite.run(name, run),
+                None => suite.leave_out(name, "the corpus is not beside this repository", false),
+            }
+        }
     }
     suite.close()
 }
@@ -68,7 +83,7 @@ fn without_cluster(suite: &mut Suite) {
     suite.run("tests", || cargo(&["test", "--workspace", "--locked"]));
     // The exhaustive model check of five nodes takes a minute without optimisation, so plain `cargo test` leaves it out.
     suite.run("model check", || cargo(&["test", "--locked", "-p", "kubecert-core", "--", "--ignored"]));
-    if !rules::root().join("../shared/corpus").exists() && std::env::var_os("KUBECERT_CORPUS").is_none() {
+    if shapes::corpus().is_none() {
         suite.leave_out("the corpus of generated api models", "it is not beside this repository", false);
     }
     suite.run("demonstration", demo);

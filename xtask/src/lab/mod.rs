@@ -87,6 +87,9 @@ pub(crate) struct Up {
     /// How many Linux agents, instead of what the model says
     #[arg(long, value_name = "N")]
     agents: Option<usize>,
+    /// How Azure's side knows who somebody is (azure_ad or adfs), instead of what the model says
+    #[arg(long, value_name = "SYSTEM", value_parser = ["azure_ad", "adfs"])]
+    identity_system: Option<String>,
     /// Which generation of Kubernetes to run, whatever the model says
     #[arg(long, default_value = "1.34")]
     kubernetes: Kubernetes,

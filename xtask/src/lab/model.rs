@@ -53,6 +53,10 @@ impl Model {
         Ok(())
     }
 
+    pub(crate) fn set_identity_system(&mut self, system: &str) {
+        self.json["properties"]["customCloudProfile"]["identitySystem"] = system.into();
+    }
+
     pub(crate) fn set_ssh_key(&mut self, public: &str) {
         self.json["properties"]["linuxProfile"]["ssh"]["publicKeys"] =
             serde_json::json!([{ "keyData": public }]);

@@ -39,6 +39,9 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     let example = source().join("../examples/aks-engine-3m-2l/apimodel.json");
     let mut model = Model::read(args.api_model.as_deref().unwrap_or(&example))?;
     model.set_counts(args.control_planes, args.agents)?;
+    if let Some(system) = &args.identity_system {
+        model.set_identity_system(system);
+    }
     let mut spec = describe(name, &model, &programs)?;
     windows::build(&spec)?;
     fs::create_dir_all(spec.output())?;
