@@ -12,6 +12,7 @@
 //! * [`world`]: the symbolic cluster on which a plan is tried out, and [`check`] with the invariants I1 to I11.
 //! * [`record`]: the journal's records; [`event`]: what front-ends may know; [`report`]: what is left at the end.
 
+pub mod assess;
 pub mod check;
 pub mod event;
 pub mod exec;
