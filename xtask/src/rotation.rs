@@ -174,6 +174,20 @@ impl Lab {
         xtask(&["lab", "state", "--name", &self.name, "--quiet"])?.show()
     }
 
+    /// The same, as soon as the last outage that was announced is ten seconds past, which is as far back as it looks, and
+    /// what reloads by itself has done so.
+    pub(crate) fn judge_in_time(&self) -> Result<()> {
+        const PATIENCE: Duration = Duration::from_secs(90);
+        let began = Instant::now();
+        loop {
+            match self.judge() {
+                Err(error) if began.elapsed() >= PATIENCE => return Err(error),
+                Err(_) => std::thread::sleep(Duration::from_secs(1)),
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
     /// Runs a command on a node, as root.
     pub(crate) fn exec(&self, node: &str, command: &[&str]) -> Result<()> {
         let mut args = vec!["lab", "exec", node, "--name", &self.name, "--"];

@@ -35,7 +35,7 @@ pub(crate) fn one_master() -> Result<()> {
     ensure!(plan.contains("one control plane"), "the outage is not announced: {plan}");
     lab.rotate_certs(&program, &[])?.show()?;
     told(&lab)?;
-    lab.judge()?;
+    lab.judge_in_time()?;
     lab.down()
 }
 

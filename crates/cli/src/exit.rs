@@ -11,7 +11,7 @@ pub(crate) enum Exit {
     Failed,
     /// 2: the command line cannot be understood; nothing was looked at.
     Usage,
-    /// 3: `check` or `verify` found something that needs attention. Looking itself went well.
+    /// 3: `check`, `verify` or `assess` found something that needs attention. Looking itself went well.
     Findings,
     /// 4: a run stopped at a safe point; the cluster serves, and `resume` goes on.
     Stopped,

@@ -24,4 +24,4 @@ mod tls;
 pub use api::KubeClient;
 pub use availability::ApiAvailability;
 pub use etcd::EtcdClient;
-pub use probe::TlsProbe;
+pub use probe::{TlsProbe, presented};

@@ -19,6 +19,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -95,6 +96,33 @@ impl TlsProbe {
             .connect(name, stream)
             .await
             .map_err(|error| Step::Handshake(error.into()))
+    }
+}
+
+/// What a server presents to whoever connects to `address` (`host:port`), and which CAs it names for clients. Sends no
+/// credential, and believes nothing.
+///
+/// # Errors
+///
+/// Fails where nobody answers in time, or not in TLS.
+pub async fn presented(address: &str) -> PortResult<Handshake> {
+    let what = || format!("cannot shake hands with {address}");
+    let seen = Arc::new(Recorder::default());
+    let config = tls::config(tls::provider(), seen.clone(), seen.clone())?;
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(|error| PortError::new(Fault::Failed, what(), error))?;
+    let connect = async {
+        let stream = TcpStream::connect(address).await?;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.map(drop)
+    };
+    let error = match tokio::time::timeout(PROBE_LIMIT, connect).await {
+        Ok(outcome) => outcome.err(),
+        Err(_) => return Err(PortError::new(Fault::Timeout, what(), "no answer in time")),
+    };
+    match (seen.take(), error) {
+        (Some(handshake), _) => Ok(handshake),
+        (None, Some(error)) => Err(port_error(what(), &error)),
+        (None, None) => Err(PortError::new(Fault::Unexpected, what(), "it presented no certificate")),
     }
 }
 

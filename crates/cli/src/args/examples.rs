@@ -25,6 +25,23 @@ Examples:
 Exit code 3 says that something needs attention: it has ended, ends soon, is not what the running
 process presents, or could not be read.";
 
+/// For `assess`.
+pub(super) const ASSESS: &str = "\
+Examples:
+  kubecert assess --off-for 35d --since-update 100d
+  kubecert assess --off-for 3d --profile tables-2024
+  kubecert assess --measured --site plant-7.yaml --prometheus plant-7.prom -o json
+
+The first verdict of each layer is what the vendor's documents say of an outage of that length, the second what its
+credentials themselves say. Exit code 3 says that something is hit, or cannot be known.";
+
+/// For `shutdown-check`.
+pub(super) const SHUTDOWN_CHECK: &str = "\
+Examples:
+  kubecert shutdown-check --for 20d --site plant-7.yaml
+
+Exit code 3 says that something would end before, or cannot be known.";
+
 /// For `plan`.
 pub(super) const PLAN: &str = "\
 Examples:

@@ -10,6 +10,7 @@ mod common;
 mod examples;
 mod faults;
 mod rotate_certs;
+mod site;
 mod verbs;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use common::{GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
+pub(crate) use site::{AssessArgs, ShutdownCheckArgs};
 pub(crate) use verbs::{
     CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RecoverArgs, RehearseArgs,
     ReportArgs, ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
@@ -75,6 +77,12 @@ pub(crate) enum Verb {
     /// Look again, independently of any plan, and say whether the cluster is as it should be
     #[command(after_help = examples::VERIFY)]
     Verify(VerifyArgs),
+    /// Say which layers of an AKS Arc site an outage or a missed update has hit, or would hit
+    #[command(after_help = examples::ASSESS)]
+    Assess(AssessArgs),
+    /// Say for how long an AKS Arc site may be switched off, and what to renew before
+    #[command(after_help = examples::SHUTDOWN_CHECK)]
+    ShutdownCheck(ShutdownCheckArgs),
     /// Show a run as text, JSON or one HTML page
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),

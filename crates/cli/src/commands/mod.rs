@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+mod assess;
 mod azure;
 mod completions;
 mod demo;
@@ -35,6 +36,8 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Report(args) => report::run(&cli.global, args),
         Verb::Check(args) => look::check(&cli.global, args),
         Verb::Plan(args) => look::plan(&cli.global, args),
+        Verb::Assess(args) => assess::assess(&cli.global, args),
+        Verb::ShutdownCheck(args) => assess::shutdown_check(&cli.global, args),
         Verb::Verify(args) => look::verify(&cli.global, args),
         Verb::Rotate(args) => rotate::rotate(&cli.global, args),
         Verb::Resume(args) => rotate::resume(&cli.global, args),

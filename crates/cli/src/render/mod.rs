@@ -1,12 +1,16 @@
 //! Results for people and programs: reports, plans, checks.
 
+pub(crate) mod assess_text;
 pub(crate) mod check;
 pub(crate) mod check_table;
 pub(crate) mod plan_text;
+pub(crate) mod prometheus;
 pub(crate) mod report_html;
 pub(crate) mod report_text;
 #[cfg(test)]
 pub(crate) mod sample;
+#[cfg(test)]
+pub(crate) mod sample_site;
 mod svg;
 mod verdict;
 

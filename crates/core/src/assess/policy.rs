@@ -218,7 +218,7 @@ fn beyond(bounds: &Bounds, off: SignedDuration) -> Option<(Rule, String)> {
     }
     let limit = told(bounds.infrastructure);
     (off >= bounds.infrastructure)
-        .then(|| (Rule::P7, format!("the infrastructure's certificates are sure for less than {limit} only")))
+        .then(|| (Rule::P7, format!("no certificate is sure to outlast {limit} off")))
 }
 
 /// The rule under which the infrastructure outlasts an outage.

@@ -102,18 +102,23 @@ fn answer(
     unknown: usize,
 ) -> String {
     let planned = told(planned);
-    let Some(safe_for) = safe_for.map(told) else {
-        return "Nothing could be read, so nothing can be said.".to_owned();
+    let Some(safe_for) = safe_for else {
+        return "Nothing that counts could be read, so nothing can be said.".to_owned();
     };
+    let lasts = told(safe_for);
     match verdict {
         Verdict::NotImpacted => {
-            format!("The site may be off for {planned}: everything lasts {safe_for} from now on.")
+            format!("The site may be off for {planned}: everything lasts {lasts} from now on.")
         }
         Verdict::Unknown => format!(
-            "What could be read lasts {safe_for} from now on, but {unknown} could not be read: {planned} cannot be promised."
+            "What could be read lasts {lasts} from now on, but {unknown} could not be read: {planned} cannot be promised."
         ),
+        Verdict::Impacted if safe_for.is_zero() => {
+            "The site should not be switched off at all: some of its credentials have ended already."
+                .to_owned()
+        }
         Verdict::Impacted => format!(
-            "The site may not be off for {planned}: {} of its credentials end before. As it is, {safe_for} are safe.",
+            "The site may not be off for {planned}: {} of its credentials end before. As it is, {lasts} are safe.",
             renew_first.len()
         ),
     }

@@ -1,0 +1,105 @@
+//! `kubecert assess` and `shutdown-check`: what an outage has hit at a site of AKS Arc, and what one would hit.
+
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use kubecert_cloud::arc::{self, Place, Site, Source};
+use kubecert_cluster::presented;
+use kubecert_core::assess::{self, Credential, Outage, Verdict};
+use kubecert_engine::issue::chain;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::args::{AssessArgs, GlobalArgs, Output, ShutdownCheckArgs};
+use crate::errors::{CliError, Kind};
+use crate::exit::Exit;
+use crate::human::paint::Paint;
+use crate::render::{assess_text, prometheus};
+
+/// `kubecert assess`.
+pub(crate) fn assess(global: &GlobalArgs, args: &AssessArgs) -> Result<Exit, CliError> {
+    let site = args.site.as_deref().map(read_site).transpose()?;
+    let credentials = site.as_ref().map(look).transpose()?.unwrap_or_default();
+    let outage =
+        Outage { off_for: args.off_for.unwrap_or(SignedDuration::ZERO), since_update: args.since_update };
+    let assessment = assess::assess(args.profile, outage, &credentials, Timestamp::now());
+    let name = site.as_ref().map(|site| site.name.as_str());
+    if let Some(file) = &args.prometheus {
+        super::write_file(file, prometheus::render(name.unwrap_or_default(), &assessment))?;
+    }
+    match global.output {
+        Output::Json => super::print(&json(&assessment)?)?,
+        Output::Text => {
+            let paint = Paint::when(global.colours(io::stdout().is_terminal()));
+            super::print(&assess_text::assessment(name, &assessment, paint))?;
+        }
+    }
+    Ok(exit(assessment.verdict()))
+}
+
+/// `kubecert shutdown-check`.
+pub(crate) fn shutdown_check(global: &GlobalArgs, args: &ShutdownCheckArgs) -> Result<Exit, CliError> {
+    let site = read_site(&args.site)?;
+    let answer = assess::shutdown(&look(&site)?, Timestamp::now(), args.planned);
+    match global.output {
+        Output::Json => super::print(&json(&answer)?)?,
+        Output::Text => {
+            let paint = Paint::when(global.colours(io::stdout().is_terminal()));
+            super::print(&assess_text::shutdown(&site.name, &answer, paint))?;
+        }
+    }
+    Ok(exit(answer.verdict))
+}
+
+/// What is not known needs attention as well as what has ended.
+const fn exit(verdict: Verdict) -> Exit {
+    match verdict {
+        Verdict::NotImpacted => Exit::Done,
+        Verdict::Unknown | Verdict::Impacted => Exit::Findings,
+    }
+}
+
+fn json(result: &impl Serialize) -> Result<String, CliError> {
+    serde_json::to_string_pretty(result)
+        .map(|json| json + "\n")
+        .map_err(|error| CliError::because(Kind::Internal, "cannot write the result as JSON", error))
+}
+
+fn read_site(file: &Path) -> Result<Site, CliError> {
+    Site::read(file).map_err(|error| {
+        CliError::because(Kind::Input, format!("cannot use site file {}", file.display()), error)
+            .hint("docs/aks-arc.md shows a site file, and which classes of credentials there are.")
+    })
+}
+
+/// Reads all that a site names, its servers at the same time.
+fn look(site: &Site) -> Result<Vec<Credential>, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
+    let mut found: Vec<(usize, Vec<Credential>)> = runtime.block_on(async {
+        let mut tasks = JoinSet::new();
+        for (number, source) in site.sources.iter().cloned().enumerate() {
+            tasks.spawn(async move { (number, look_at(source).await) });
+        }
+        tasks.join_all().await
+    });
+    found.sort_by_key(|(number, _)| *number);
+    Ok(arc::without_repeated_authorities(
+        found.into_iter().flat_map(|(_, credentials)| credentials).collect(),
+    ))
+}
+
+async fn look_at(source: Source) -> Vec<Credential> {
+    match &source.place {
+        Place::Server(address) => {
+            let shown = presented(address).await.map(|handshake| handshake.chain);
+            arc::presented(&source, shown.map_err(|error| chain(&error)))
+        }
+        Place::Login(_) | Place::Access(_) | Place::Kubeconfig(_) | Place::Certificates(_) => {
+            arc::read(&source)
+        }
+    }
+}

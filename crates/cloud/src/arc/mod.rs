@@ -1,0 +1,146 @@
+//! What a site of AKS Arc keeps its credentials in: login files, access files, kubeconfigs, PEM files.
+//!
+//! The formats are public (the client library `github.com/microsoft/moc`, folder `pkg/auth`, and its documentation). Here
+//! they are only read, for [`kubecert_core::assess`]; what cannot be read becomes evidence of just that, so that one
+//! unreadable file never hides another.
+
+mod access;
+mod certificates;
+mod kubeconfig;
+mod login;
+mod site;
+mod token;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use kubecert_core::assess::{Class, Credential, Evidence, Layer, Material};
+use kubecert_pki::Certificate;
+use zeroize::Zeroizing;
+
+pub use site::{Place, Site, SiteError, Source};
+
+/// The largest file that is read: a hundred times what any of these formats needs.
+const LARGEST: u64 = 4 << 20;
+
+/// Reads what a source of a site holds; for a server, what it has presented.
+///
+/// Never fails: what cannot be read is told as [`Evidence::Unreadable`], with the reason.
+pub fn read(source: &Source) -> Vec<Credential> {
+    let mut found = Found::new(source);
+    match &source.place {
+        Place::Login(path) => found.file(path, login::read),
+        Place::Access(path) => found.file(path, access::read),
+        Place::Kubeconfig(path) => found.file(path, kubeconfig::read),
+        Place::Certificates(path) => certificates::read(&mut found, path),
+        Place::Server(_) => {}
+    }
+    found.credentials
+}
+
+/// What a server has presented, or why it has not.
+pub fn presented(source: &Source, chain: Result<Vec<Vec<u8>>, String>) -> Vec<Credential> {
+    let mut found = Found::new(source);
+    let place = source.place.to_string();
+    match chain {
+        Err(why) => found.unreadable(&place, Material::Certificate, why),
+        Ok(chain) => {
+            for (index, der) in chain.iter().enumerate() {
+                match Certificate::from_der(der) {
+                    // What follows the leaf is of its issuers.
+                    Ok(certificate) => found.certificate(&place, &certificate, index > 0),
+                    Err(error) => found.unreadable(&place, Material::Certificate, error.to_string()),
+                }
+            }
+        }
+    }
+    found.credentials
+}
+
+/// The same CA is in every login file and every access file; it is told once.
+pub fn without_repeated_authorities(credentials: Vec<Credential>) -> Vec<Credential> {
+    let mut known = BTreeSet::new();
+    let repeated = |credential: &Credential| {
+        let Evidence::Seen { not_before, not_after } = credential.evidence else { return false };
+        let authority = matches!(credential.class, Class::RootCa | Class::ClusterCa);
+        authority && !known.insert((credential.class, credential.cluster.clone(), not_before, not_after))
+    };
+    let mut repeated = repeated;
+    credentials.into_iter().filter(|credential| !repeated(credential)).collect()
+}
+
+/// Credentials as they are found in one source.
+struct Found<'a> {
+    source: &'a Source,
+    credentials: Vec<Credential>,
+}
+
+impl<'a> Found<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self { source, credentials: Vec::new() }
+    }
+
+    /// Reads a file and has its content understood.
+    fn file(&mut self, path: &Path, understand: impl Fn(&mut Self, &str, &str) -> Result<(), String>) {
+        let place = path.display().to_string();
+        let understood = content(path).and_then(|text| understand(self, &place, &text));
+        if let Err(why) = understood {
+            let material = match self.source.place {
+                Place::Login(_) => Material::Token,
+                _ => Material::Certificate,
+            };
+            self.unreadable(&place, material, why);
+        }
+    }
+
+    /// A certificate, of the source's class or of the CA above it.
+    fn certificate(&mut self, place: &str, certificate: &Certificate, of_authority: bool) {
+        let class = match (of_authority, self.source.class.layer()) {
+            (false, _) => self.source.class,
+            (true, Layer::Kubernetes | Layer::KubernetesWorkers) => Class::ClusterCa,
+            (true, _) => Class::RootCa,
+        };
+        let evidence =
+            Evidence::Seen { not_before: certificate.not_before(), not_after: certificate.not_after() };
+        self.add(class, place, Material::Certificate, evidence);
+    }
+
+    fn unreadable(&mut self, place: &str, material: Material, why: String) {
+        self.add(self.source.class, place, material, Evidence::Unreadable { why });
+    }
+
+    fn add(&mut self, class: Class, place: &str, material: Material, evidence: Evidence) {
+        let root = class == Class::RootCa;
+        self.credentials.push(Credential {
+            class,
+            cluster: self.source.cluster.clone().filter(|_| !root),
+            holder: if root { "the infrastructure".to_owned() } else { self.source.holder.clone() },
+            place: place.to_owned(),
+            material,
+            evidence,
+            ephemeral: self.source.ephemeral && class == self.source.class,
+        });
+    }
+}
+
+/// A file's text, which may hold keys.
+fn content(path: &Path) -> Result<Zeroizing<String>, String> {
+    let read = || -> io::Result<Zeroizing<String>> {
+        let mut text = Zeroizing::new(String::new());
+        fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let text = read().map_err(|error| format!("it cannot be read: {error}"))?;
+    if text.len() as u64 > LARGEST {
+        return Err(format!("it is larger than {} MiB", LARGEST >> 20));
+    }
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+use kubecert_core::assess::{Class, Credential, Evidence, Material};
+
+use super::*;
+
+struct Pair {
+    certificate: String,
+    key: String,
+}
+
+fn pair(name: &str, ends: (i32, u8, u8)) -> Pair {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(ends.0, ends.1, ends.2);
+    let certificate = params.self_signed(&key).unwrap();
+    Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+fn token(claims: &str) -> String {
+    format!("{}.{}.c2ln", URL_SAFE_NO_PAD.encode("{\"alg\":\"RS256\"}"), URL_SAFE_NO_PAD.encode(claims))
+}
+
+fn login(token: &str, roots: &str) -> String {
+    let roots = STANDARD.encode(roots);
+    format!(
+        "name: csi\ntoken: {token}\ncertificate: {roots}\nclienttype: ControlPlane\ncloudfqdn: ca.example\n"
+    )
+}
+
+fn source(class: Class, place: Place) -> Source {
+    Source {
+        class,
+        cluster: Some("holidays".to_owned()),
+        holder: "somebody".to_owned(),
+        ephemeral: false,
+        place,
+    }
+}
+
+fn written(directory: &Path, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn ends(credential: &Credential) -> String {
+    credential.not_after().unwrap().strftime("%F").to_string()
+}
+
+fn why(credentials: &[Credential]) -> String {
+    match &credentials.last().unwrap().evidence {
+        Evidence::Unreadable { why } => why.clone(),
+        seen @ Evidence::Seen { .. } => panic!("it was read: {seen:?}"),
+    }
+}
+
+#[test]
+fn a_login_file_tells_the_token_and_the_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = pair("cloud agent", (2027, 6, 1));
+    let text = login(&token("{\"iat\":1790000000,\"exp\":1797000000.9}"), &root.certificate);
+    for (name, text) in [("plain.yaml", text.clone()), ("identity", STANDARD.encode(&text))] {
+        let place = Place::Login(written(directory.path(), name, text));
+        let found = read(&source(Class::CsiDriver, place));
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!((found[0].class, found[0].material), (Class::CsiDriver, Material::Token));
+        assert_eq!(found[0].not_after(), Some(Timestamp::from_second(1_797_000_000).unwrap()));
+        assert_eq!((found[1].class, found[1].cluster.as_deref()), (Class::RootCa, None));
+        assert_eq!(ends(&found[1]), "2027-06-01");
+    }
+}
+
+/// One clear reason each, and never a panic or a good verdict.
+#[test]
+fn login_files_that_are_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let cases = [
+        ("", "it is empty"),
+        ("token: ''\n", "it has no token"),
+        ("name: x\n", "it has no token"),
+        ("{[", "it is no login file"),
+        ("token: abc\n", "its token is no JWT"),
+        ("token: a.!.c\n", "not in base64url"),
+        ("token: a.e30.c\n", "does not say when it ends"),
+        ("token: a.W10.c\n", "does not hold claims"),
+    ];
+    for (text, expected) in cases {
+        let path = written(directory.path(), "login.yaml", text);
+        let found = read(&source(Class::Administrator, Place::Login(path)));
+        assert!(why(&found).contains(expected), "{text:?}: {}", why(&found));
+        assert_eq!(found[0].material, Material::Token);
+    }
+    let gone = Place::Login(directory.path().join("gone.yaml"));
+    assert!(why(&read(&source(Class::Administrator, gone))).contains("it cannot be read"));
+    let far = login(&token("{\"exp\":1e300}"), "");
+    let far = Place::Login(written(directory.path(), "far.yaml", far));
+    assert!(why(&read(&source(Class::Administrator, far))).contains("no calendar has"));
+    let foreign = format!("token: {}\ncertificate: '%%'\n", token("{\"exp\":1797000000}"));
+    let found =
+        read(&source(Class::NodeAgent, Place::Login(written(directory.path(), "foreign.yaml", foreign))));
+    assert_eq!(found.len(), 2, "what could be read is told beside what could not: {found:?}");
+    assert!(why(&found).contains("its roots are not in base64"));
+}
+
+#[test]
+fn an_access_file_tells_the_certificate_and_whether_its_key_fits() {
+    let directory = tempfile::tempdir().unwrap();
+    let (client, other, root) =
+        (pair("client", (2026, 12, 1)), pair("other", (2026, 12, 1)), pair("root", (2027, 1, 1)));
+    let access = |key: &str| {
+        let text = serde_json::json!({
+            "CloudCertificate": STANDARD.encode(&root.certificate),
+            "ClientCertificate": STANDARD.encode(&client.certificate),
+            "ClientKey": STANDARD.encode(key),
+            "IdentityName": "kvactl",
+        });
+        let path = written(directory.path(), "cloudconfig", text.to_string());
+        read(&source(Class::Appliance, Place::Access(path)))
+    };
+    let found = access(&client.key);
+    assert_eq!(found.iter().map(ends).collect::<Vec<_>>(), ["2026-12-01", "2027-01-01"]);
+    assert_eq!(found[1].class, Class::RootCa);
+    assert!(why(&access(&other.key)).contains("its key does not fit"));
+    for (text, expected) in [
+        ("[]", "it is not JSON"),
+        ("{}", "no ClientCertificate"),
+        ("{\"ClientCertificate\":\"%\"}", "not in base64"),
+    ] {
+        let path = written(directory.path(), "other", text);
+        let found = read(&source(Class::Appliance, Place::Access(path)));
+        assert!(why(&found).contains(expected), "{text}: {}", why(&found));
+    }
+}
+
+#[test]
+fn a_directory_tells_every_file_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let pki = directory.path().join("pki");
+    let leaf = pair("kube-apiserver", (2026, 11, 30));
+    written(&pki, "apiserver.crt", &leaf.certificate);
+    written(&pki, "apiserver.key", &leaf.key);
+    written(&pki, "etcd/server.crt", &leaf.certificate);
+    written(&pki, "etcd/broken.crt", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    let kubeconfig = format!(
+        "apiVersion: v1\nusers:\n- name: admin\n  user:\n    client-certificate-data: {}\n",
+        STANDARD.encode(&leaf.certificate)
+    );
+    written(&pki, "admin.conf", kubeconfig);
+    let found = read(&source(Class::ControlPlane, Place::Certificates(pki.clone())));
+    let names: Vec<&str> = found.iter().map(|found| found.place.rsplit('/').next().unwrap()).collect();
+    assert_eq!(names, ["admin.conf", "apiserver.crt", "broken.crt", "server.crt"]);
+    assert!(found[2].not_after().is_none(), "one that is broken hides no other");
+    let empty = tempfile::tempdir().unwrap();
+    let found = read(&source(Class::ControlPlane, Place::Certificates(empty.path().to_owned())));
+    assert!(why(&found).contains("no certificate in it"));
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_unknown() {
+    let place = Place::Server("ca.example:55000".to_owned());
+    let found = presented(&source(Class::CloudAgent, place.clone()), Err("connection refused".to_owned()));
+    assert_eq!(why(&found), "connection refused");
+    let leaf = pair("cloud agent", (2027, 6, 1));
+    let der = kubecert_pki::Certificate::from_pem(&leaf.certificate).unwrap().der().to_vec();
+    let found = presented(&source(Class::CloudAgent, place), Ok(vec![der.clone(), der]));
+    assert_eq!(found.iter().map(|found| found.class).collect::<Vec<_>>(), [Class::CloudAgent, Class::RootCa]);
+    let twice = [found.clone(), found].concat();
+    assert_eq!(without_repeated_authorities(twice).len(), 3);
+}
+
+#[test]
+fn a_site_file_is_understood_or_its_entry_is_named() {
+    let parse = |text: &str| Site::parse(text, Path::new("/site"));
+    let site = parse(
+        "name: plant-7\ncredentials:\n\
+         - {class: cloud-agent, holder: ca-1, server: 'ca.example:55000'}\n\
+         - {class: kms-plugin, cluster: holidays, login: kms.yaml, ephemeral: true}\n",
+    )
+    .unwrap();
+    assert_eq!(site.sources[0].place, Place::Server("ca.example:55000".to_owned()));
+    assert_eq!(site.sources[1].place, Place::Login(PathBuf::from("/site/kms.yaml")));
+    assert_eq!(site.sources[1].holder, "KMS plugin");
+    let entry = |entry: &str| parse(&format!("name: x\ncredentials:\n- {entry}\n")).unwrap_err().to_string();
+    assert!(entry("{class: administrator}").contains("must name one of login"));
+    assert!(entry("{class: administrator, login: a, access: b}").contains("one only"));
+    assert!(entry("{class: cloud-agent, server: nowhere}").contains("not HOST:PORT"));
+    assert!(entry("{class: control-plane, certificates: pki}").contains("of which cluster"));
+    assert!(entry("{class: tyre, login: a}").contains("it is no site file"));
+    assert!(entry("{class: administrator, login: a, colour: red}").contains("it is no site file"));
+}
