@@ -174,8 +174,8 @@ impl Lab {
         xtask(&["lab", "state", "--name", &self.name, "--quiet"])?.show()
     }
 
-    /// The same, as soon as the last outage that was announced is ten seconds past, which is as far back as it looks, and
-    /// what reloads by itself has done so.
+    /// The same, as soon as the last outage that was announced (of the only API server, of a machine) is ten seconds past,
+    /// which is as far back as it looks, and what reloads by itself has done so.
     pub(crate) fn judge_in_time(&self) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(90);
         let began = Instant::now();

@@ -267,7 +267,7 @@ fn azure_rotation() -> Result<()> {
     let told = notices.into_iter().flatten().filter_map(serde_json::Value::as_str);
     let told = told.filter(|notice| notice.contains("was restarted through Azure")).count();
     ensure!(told == before.len(), "the report tells of {told} restarts, there are {} machines", before.len());
-    lab.judge()?;
+    lab.judge_in_time()?;
     lab.verb(&program, "verify", &[])?.show().context("verify is not content")?;
     lab.down()
 }

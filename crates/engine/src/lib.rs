@@ -16,6 +16,7 @@ pub mod pending;
 pub mod ports;
 pub mod predicate;
 pub mod run;
+mod run_error;
 pub mod rundir;
 pub mod undo;
 pub mod vault;
