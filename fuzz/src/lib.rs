@@ -6,6 +6,7 @@ mod cluster;
 mod node;
 mod pki;
 mod run;
+mod site;
 
 /// One function for each binary in `targets/`.
 pub mod targets {
@@ -13,6 +14,7 @@ pub mod targets {
     pub use crate::node::{known_hosts, look};
     pub use crate::pki::{certificate, csr, private_key};
     pub use crate::run::{journal, run_directory};
+    pub use crate::site::site;
 }
 
 /// The first byte, which chooses what is done, and the rest.

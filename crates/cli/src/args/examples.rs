@@ -42,6 +42,14 @@ Examples:
 
 Exit code 3 says that something would end before, or cannot be known.";
 
+/// For `doctor`.
+pub(super) const DOCTOR: &str = "\
+Examples:
+  kubecert doctor --site plant-7.yaml
+  kubecert doctor --site plant-7.yaml -o json
+
+Each trouble has an id that stays. Exit code 3 says that there is one.";
+
 /// For `plan`.
 pub(super) const PLAN: &str = "\
 Examples:

@@ -19,7 +19,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use common::{GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
-pub(crate) use site::{AssessArgs, ShutdownCheckArgs};
+pub(crate) use site::{AssessArgs, DoctorArgs, ShutdownCheckArgs};
 pub(crate) use verbs::{
     CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RecoverArgs, RehearseArgs,
     ReportArgs, ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
@@ -83,6 +83,9 @@ pub(crate) enum Verb {
     /// Say for how long an AKS Arc site may be switched off, and what to renew before
     #[command(after_help = examples::SHUTDOWN_CHECK)]
     ShutdownCheck(ShutdownCheckArgs),
+    /// Name the known troubles of an AKS Arc site: whose credential is behind each, and the repair
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Show a run as text, JSON or one HTML page
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),

@@ -40,6 +40,14 @@ pub(crate) struct ShutdownCheckArgs {
     pub(crate) site: PathBuf,
 }
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The site file: which credentials there are, and where each can be read
+    #[arg(long, value_name = "FILE", help_heading = "Site")]
+    pub(crate) site: PathBuf,
+}
+
 /// A length of time as people write it; a day has 24 hours, and there are no months, which have no length.
 fn time(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("{text:?} is no length of time such as 35d, 12h or 1d12h");

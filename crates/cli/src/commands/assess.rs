@@ -1,17 +1,18 @@
-//! `kubecert assess` and `shutdown-check`: what an outage has hit at a site of AKS Arc, and what one would hit.
+//! `kubecert assess`, `shutdown-check` and `doctor`: what an outage has hit at a site of AKS Arc, what one would hit, and
+//! which known troubles are there.
 
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use kubecert_cloud::arc::{self, Place, Site, Source};
+use kubecert_cloud::arc::{self, Place, Seen, Site, Source};
 use kubecert_cluster::presented;
 use kubecert_core::assess::{self, Credential, Outage, Verdict};
 use kubecert_engine::issue::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::args::{AssessArgs, GlobalArgs, Output, ShutdownCheckArgs};
+use crate::args::{AssessArgs, DoctorArgs, GlobalArgs, Output, ShutdownCheckArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use crate::human::paint::Paint;
@@ -20,7 +21,7 @@ use crate::render::{assess_text, prometheus};
 /// `kubecert assess`.
 pub(crate) fn assess(global: &GlobalArgs, args: &AssessArgs) -> Result<Exit, CliError> {
     let site = args.site.as_deref().map(read_site).transpose()?;
-    let credentials = site.as_ref().map(look).transpose()?.unwrap_or_default();
+    let credentials = site.as_ref().map(look).transpose()?.map(credentials).unwrap_or_default();
     let outage =
         Outage { off_for: args.off_for.unwrap_or(SignedDuration::ZERO), since_update: args.since_update };
     let assessment = assess::assess(args.profile, outage, &credentials, Timestamp::now());
@@ -41,7 +42,7 @@ pub(crate) fn assess(global: &GlobalArgs, args: &AssessArgs) -> Result<Exit, Cli
 /// `kubecert shutdown-check`.
 pub(crate) fn shutdown_check(global: &GlobalArgs, args: &ShutdownCheckArgs) -> Result<Exit, CliError> {
     let site = read_site(&args.site)?;
-    let answer = assess::shutdown(&look(&site)?, Timestamp::now(), args.planned);
+    let answer = assess::shutdown(&credentials(look(&site)?), Timestamp::now(), args.planned);
     match global.output {
         Output::Json => super::print(&json(&answer)?)?,
         Output::Text => {
@@ -50,6 +51,23 @@ pub(crate) fn shutdown_check(global: &GlobalArgs, args: &ShutdownCheckArgs) -> R
         }
     }
     Ok(exit(answer.verdict))
+}
+
+/// `kubecert doctor`.
+pub(crate) fn doctor(global: &GlobalArgs, args: &DoctorArgs) -> Result<Exit, CliError> {
+    let site = read_site(&args.site)?;
+    let seen = look(&site)?;
+    let strangers = arc::strangers(&seen);
+    let findings = assess::measured(&credentials(seen), Timestamp::now());
+    let found = assess::doctor(&findings, &strangers);
+    match global.output {
+        Output::Json => super::print(&json(&found)?)?,
+        Output::Text => {
+            let paint = Paint::when(global.colours(io::stdout().is_terminal()));
+            super::print(&assess_text::doctor(&site.name, findings.len(), &found, paint))?;
+        }
+    }
+    Ok(if found.is_empty() { Exit::Done } else { Exit::Findings })
 }
 
 /// What is not known needs attention as well as what has ended.
@@ -74,32 +92,37 @@ fn read_site(file: &Path) -> Result<Site, CliError> {
 }
 
 /// Reads all that a site names, its servers at the same time.
-fn look(site: &Site) -> Result<Vec<Credential>, CliError> {
+fn look(site: &Site) -> Result<Vec<(Source, Seen)>, CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
-    let mut found: Vec<(usize, Vec<Credential>)> = runtime.block_on(async {
+    let mut found: Vec<(usize, Source, Seen)> = runtime.block_on(async {
         let mut tasks = JoinSet::new();
         for (number, source) in site.sources.iter().cloned().enumerate() {
-            tasks.spawn(async move { (number, look_at(source).await) });
+            tasks.spawn(async move {
+                let seen = look_at(&source).await;
+                (number, source, seen)
+            });
         }
         tasks.join_all().await
     });
-    found.sort_by_key(|(number, _)| *number);
-    Ok(arc::without_repeated_authorities(
-        found.into_iter().flat_map(|(_, credentials)| credentials).collect(),
-    ))
+    found.sort_by_key(|(number, ..)| *number);
+    Ok(found.into_iter().map(|(_, source, seen)| (source, seen)).collect())
 }
 
-async fn look_at(source: Source) -> Vec<Credential> {
+fn credentials(seen: Vec<(Source, Seen)>) -> Vec<Credential> {
+    arc::without_repeated_authorities(seen.into_iter().flat_map(|(_, seen)| seen.credentials).collect())
+}
+
+async fn look_at(source: &Source) -> Seen {
     match &source.place {
         Place::Server(address) => {
             let shown = presented(address).await.map(|handshake| handshake.chain);
-            arc::presented(&source, shown.map_err(|error| chain(&error)))
+            arc::presented(source, shown.map_err(|error| chain(&error)))
         }
         Place::Login(_) | Place::Access(_) | Place::Kubeconfig(_) | Place::Certificates(_) => {
-            arc::read(&source)
+            arc::read(source)
         }
     }
 }

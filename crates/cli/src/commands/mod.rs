@@ -38,6 +38,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Plan(args) => look::plan(&cli.global, args),
         Verb::Assess(args) => assess::assess(&cli.global, args),
         Verb::ShutdownCheck(args) => assess::shutdown_check(&cli.global, args),
+        Verb::Doctor(args) => assess::doctor(&cli.global, args),
         Verb::Verify(args) => look::verify(&cli.global, args),
         Verb::Rotate(args) => rotate::rotate(&cli.global, args),
         Verb::Resume(args) => rotate::resume(&cli.global, args),

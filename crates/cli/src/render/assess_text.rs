@@ -3,9 +3,10 @@
 use comfy_table::ContentArrangement;
 use comfy_table::presets::NOTHING;
 use jiff::SignedDuration;
-use kubecert_core::assess::{Assessment, LayerAssessment, Rule, Shutdown, Verdict};
+use kubecert_core::assess::{Assessment, Diagnosis, LayerAssessment, Rule, Shutdown, Verdict};
 
 use crate::human::paint::Paint;
+use crate::human::plural::{self, count};
 use crate::human::time;
 
 /// Columns where the output is no terminal.
@@ -88,6 +89,23 @@ pub(crate) fn shutdown(site: &str, found: &Shutdown, paint: Paint) -> String {
     text
 }
 
+/// The troubles of a site, each with what it looks like and the repair.
+pub(crate) fn doctor(site: &str, looked_at: usize, found: &[Diagnosis], paint: Paint) -> String {
+    let heading = format!("Site {site}, {} looked at", count(looked_at, plural::CREDENTIAL));
+    let mut text = format!("{}\n", paint.bold(&heading));
+    if found.is_empty() {
+        text.push_str(&format!("\n{}\n", paint.green("No known trouble was found.")));
+    }
+    for diagnosis in found {
+        let latent = if diagnosis.latent_until_restart { " It shows at the next restart." } else { "" };
+        text.push_str(&format!("\n{}\n", paint.red(diagnosis.id.id())));
+        text.push_str(&format!("  seen as    {}\n", diagnosis.looks_like));
+        text.push_str(&format!("  behind it  {}: {}.{latent}\n", diagnosis.credential, diagnosis.why));
+        text.push_str(&format!("  repair     {}\n", diagnosis.repair));
+    }
+    text
+}
+
 fn decided(layer: &LayerAssessment) -> Verdict {
     if layer.looked_at == 0 { layer.policy } else { layer.measured }
 }
@@ -144,6 +162,13 @@ mod tests {
     #[test]
     fn by_the_documents_alone() {
         insta::assert_snapshot!(assessment(None, &sample_site::policy_alone(), Paint::PLAIN));
+    }
+
+    #[test]
+    fn troubles() {
+        let found = sample_site::troubles();
+        insta::assert_snapshot!(doctor("plant-7", 7, &found, Paint::PLAIN));
+        insta::assert_snapshot!(doctor("plant-7", 7, &[], Paint::PLAIN));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kubecert_core::assess::{
-    self, Assessment, Class, Credential, Evidence, Material, Outage, Profile, Shutdown,
+    self, Assessment, Class, Credential, Diagnosis, Evidence, Material, Outage, Profile, Shutdown, Stranger,
 };
 
 fn now() -> Timestamp {
@@ -59,4 +59,11 @@ pub(crate) fn policy_alone() -> Assessment {
 /// A planned outage of 20 days.
 pub(crate) fn shutdown() -> Shutdown {
     assess::shutdown(&credentials(), now(), hours(20 * 24))
+}
+
+/// What is wrong with it.
+pub(crate) fn troubles() -> Vec<Diagnosis> {
+    let stranger =
+        Stranger { client: "kvactl (cloudconfig)".to_owned(), server: "ca.example:55000".to_owned() };
+    assess::doctor(&assess::measured(&credentials(), now()), &[stranger])
 }

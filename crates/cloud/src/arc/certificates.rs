@@ -23,20 +23,20 @@ pub(super) fn read(found: &mut Found<'_>, path: &Path) {
         found.unreadable(&place, Material::Certificate, format!("it cannot be read: {error}"));
     }
     files.sort();
-    let before = found.credentials.len();
+    let before = found.seen.credentials.len();
     for file in files {
         match file.extension().and_then(|ending| ending.to_str()) {
             Some("conf") => found.file(&file, kubeconfig::read),
             _ => found.file(&file, one),
         }
     }
-    if found.credentials.len() == before {
+    if found.seen.credentials.len() == before {
         found.unreadable(&place, Material::Certificate, "there is no certificate in it".to_owned());
     }
 }
 
 /// The first certificate of a file tells what it is for: a CA, or a leaf with its chain behind it.
-fn one(found: &mut Found<'_>, place: &str, text: &str) -> Result<(), String> {
+pub(super) fn one(found: &mut Found<'_>, place: &str, text: &str) -> Result<(), String> {
     let certificates = read_pem_certificates(text);
     if certificates.is_empty() {
         return Err("there is no certificate in it".to_owned());

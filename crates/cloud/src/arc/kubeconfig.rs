@@ -49,7 +49,7 @@ struct User {
 pub(super) fn read(found: &mut Found<'_>, place: &str, text: &str) -> Result<(), String> {
     let config: Kubeconfig = serde_saphyr::from_str(text)
         .map_err(|_| "it is no kubeconfig: it is not YAML with users".to_owned())?;
-    let before = found.credentials.len();
+    let before = found.seen.credentials.len();
     for NamedUser { name, user } in config.users {
         if let Some(data) = user.client_certificate_data {
             let pem = STANDARD
@@ -67,7 +67,7 @@ pub(super) fn read(found: &mut Found<'_>, place: &str, text: &str) -> Result<(),
             found.add(found.source.class, place, Material::Token, life);
         }
     }
-    if found.credentials.len() == before {
+    if found.seen.credentials.len() == before {
         return Err("no user in it has a certificate or a token".to_owned());
     }
     for NamedCluster { cluster } in config.clusters {

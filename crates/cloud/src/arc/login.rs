@@ -38,6 +38,7 @@ pub(super) fn roots(found: &mut Found<'_>, place: &str, bundle: &str) -> Result<
     for certificate in read_pem_certificates(pem) {
         let certificate = certificate.map_err(|error| format!("its roots: {error}"))?;
         found.certificate(place, &certificate, true);
+        found.seen.roots.push(certificate);
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use kubecert_core::assess::{Class, Credential, Evidence, Layer, Material};
+use kubecert_core::assess::{Class, Credential, Evidence, Layer, Material, Stranger};
 use kubecert_pki::Certificate;
 use zeroize::Zeroizing;
 
@@ -25,10 +25,21 @@ pub use site::{Place, Site, SiteError, Source};
 /// The largest file that is read: a hundred times what any of these formats needs.
 const LARGEST: u64 = 4 << 20;
 
-/// Reads what a source of a site holds; for a server, what it has presented.
+/// What was found in a source.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Its credentials; what could not be read is among them.
+    pub credentials: Vec<Credential>,
+    /// The roots of the infrastructure that its holder trusts.
+    roots: Vec<Certificate>,
+    /// What it has presented, if it is a server, with the leaf first.
+    chain: Vec<Certificate>,
+}
+
+/// Reads what a source of a site holds; nothing for a server, which is told by [`presented`].
 ///
 /// Never fails: what cannot be read is told as [`Evidence::Unreadable`], with the reason.
-pub fn read(source: &Source) -> Vec<Credential> {
+pub fn read(source: &Source) -> Seen {
     let mut found = Found::new(source);
     match &source.place {
         Place::Login(path) => found.file(path, login::read),
@@ -37,11 +48,11 @@ pub fn read(source: &Source) -> Vec<Credential> {
         Place::Certificates(path) => certificates::read(&mut found, path),
         Place::Server(_) => {}
     }
-    found.credentials
+    found.seen
 }
 
 /// What a server has presented, or why it has not.
-pub fn presented(source: &Source, chain: Result<Vec<Vec<u8>>, String>) -> Vec<Credential> {
+pub fn presented(source: &Source, chain: Result<Vec<Vec<u8>>, String>) -> Seen {
     let mut found = Found::new(source);
     let place = source.place.to_string();
     match chain {
@@ -50,13 +61,40 @@ pub fn presented(source: &Source, chain: Result<Vec<Vec<u8>>, String>) -> Vec<Cr
             for (index, der) in chain.iter().enumerate() {
                 match Certificate::from_der(der) {
                     // What follows the leaf is of its issuers.
-                    Ok(certificate) => found.certificate(&place, &certificate, index > 0),
+                    Ok(certificate) => {
+                        found.certificate(&place, &certificate, index > 0);
+                        found.seen.chain.push(certificate);
+                    }
                     Err(error) => found.unreadable(&place, Material::Certificate, error.to_string()),
                 }
             }
         }
     }
-    found.credentials
+    found.seen
+}
+
+/// Clients that trust none of the CAs of the cloud agent, as far as both were seen: those of login files and access files,
+/// which hold its roots.
+pub fn strangers(site: &[(Source, Seen)]) -> Vec<Stranger> {
+    let servers = site.iter().filter(|(source, seen)| {
+        source.class == Class::CloudAgent
+            && matches!(source.place, Place::Server(_))
+            && !seen.chain.is_empty()
+    });
+    let pairs = servers.flat_map(|server| site.iter().map(move |client| (client, server)));
+    let strange = pairs.filter(|((_, client), (_, server))| {
+        // An old cloud agent presents a root itself.
+        let known = |root: &Certificate| {
+            server.chain.iter().any(|presented| presented == root || presented.signed_by(root).is_ok())
+        };
+        !client.roots.is_empty() && !client.roots.iter().any(known)
+    });
+    strange
+        .map(|((client, _), (server, _))| Stranger {
+            client: format!("{} ({})", client.holder, client.place),
+            server: server.place.to_string(),
+        })
+        .collect()
 }
 
 /// The same CA is in every login file and every access file; it is told once.
@@ -74,24 +112,27 @@ pub fn without_repeated_authorities(credentials: Vec<Credential>) -> Vec<Credent
 /// Credentials as they are found in one source.
 struct Found<'a> {
     source: &'a Source,
-    credentials: Vec<Credential>,
+    seen: Seen,
 }
 
 impl<'a> Found<'a> {
     fn new(source: &'a Source) -> Self {
-        Self { source, credentials: Vec::new() }
+        Self { source, seen: Seen::default() }
     }
 
     /// Reads a file and has its content understood.
-    fn file(&mut self, path: &Path, understand: impl Fn(&mut Self, &str, &str) -> Result<(), String>) {
-        let place = path.display().to_string();
-        let understood = content(path).and_then(|text| understand(self, &place, &text));
+    fn file(&mut self, path: &Path, understand: Understand) {
+        self.text(&path.display().to_string(), content(path), understand);
+    }
+
+    fn text(&mut self, place: &str, text: Result<Zeroizing<String>, String>, understand: Understand) {
+        let understood = text.and_then(|text| understand(self, place, &text));
         if let Err(why) = understood {
             let material = match self.source.place {
                 Place::Login(_) => Material::Token,
                 _ => Material::Certificate,
             };
-            self.unreadable(&place, material, why);
+            self.unreadable(place, material, why);
         }
     }
 
@@ -113,7 +154,7 @@ impl<'a> Found<'a> {
 
     fn add(&mut self, class: Class, place: &str, material: Material, evidence: Evidence) {
         let root = class == Class::RootCa;
-        self.credentials.push(Credential {
+        self.seen.credentials.push(Credential {
             class,
             cluster: self.source.cluster.clone().filter(|_| !root),
             holder: if root { "the infrastructure".to_owned() } else { self.source.holder.clone() },
@@ -123,6 +164,24 @@ impl<'a> Found<'a> {
             ephemeral: self.source.ephemeral && class == self.source.class,
         });
     }
+}
+
+/// Finds the credentials in the text of a file at a place, or says why there are none.
+type Understand = fn(&mut Found<'_>, &str, &str) -> Result<(), String>;
+
+/// What a source holds, were this the text of its file; for the fuzz targets in `fuzz/` and for nobody else.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn understood(source: &Source, text: &str) -> Vec<Credential> {
+    let mut found = Found::new(source);
+    let understand: Understand = match source.place {
+        Place::Login(_) => login::read,
+        Place::Access(_) => access::read,
+        Place::Kubeconfig(_) => kubeconfig::read,
+        Place::Certificates(_) | Place::Server(_) => certificates::one,
+    };
+    found.text("", Ok(Zeroizing::new(text.to_owned())), understand);
+    found.seen.credentials
 }
 
 /// A file's text, which may hold keys.

@@ -6,7 +6,15 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use kubecert_core::assess::{Class, Credential, Evidence, Material};
 
-use super::*;
+use super::{presented as presented_all, read as read_all, *};
+
+fn read(source: &Source) -> Vec<Credential> {
+    read_all(source).credentials
+}
+
+fn presented(source: &Source, chain: Result<Vec<Vec<u8>>, String>) -> Vec<Credential> {
+    presented_all(source, chain).credentials
+}
 
 struct Pair {
     certificate: String,
@@ -194,4 +202,27 @@ fn a_site_file_is_understood_or_its_entry_is_named() {
     assert!(entry("{class: control-plane, certificates: pki}").contains("of which cluster"));
     assert!(entry("{class: tyre, login: a}").contains("it is no site file"));
     assert!(entry("{class: administrator, login: a, colour: red}").contains("it is no site file"));
+}
+
+/// Two login files: one with the root of what the cloud agent presents, one of another site.
+#[test]
+fn a_client_of_another_root_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, other) = (pair("cloud agent", (2027, 6, 1)), pair("another", (2027, 6, 1)));
+    let login_of = |name: &str, root: &Pair| {
+        let text = login(&token("{\"exp\":1797000000}"), &root.certificate);
+        let place = Place::Login(written(directory.path(), name, text));
+        let source = Source { holder: name.to_owned(), ..source(Class::NodeAgent, place) };
+        let seen = read_all(&source);
+        (source, seen)
+    };
+    let server = source(Class::CloudAgent, Place::Server("ca.example:55000".to_owned()));
+    let der = kubecert_pki::Certificate::from_pem(&own.certificate).unwrap().der().to_vec();
+    let seen = presented_all(&server, Ok(vec![der]));
+    let site = [login_of("good", &own), login_of("foreign", &other), (server.clone(), seen)];
+    let found = strangers(&site);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].client.starts_with("foreign (") && found[0].server == "ca.example:55000");
+    let silent = presented_all(&server, Err("no answer".to_owned()));
+    assert!(strangers(&[login_of("foreign", &other), (server, silent)]).is_empty(), "nothing is known of it");
 }

@@ -8,6 +8,7 @@
 //! Everything here is pure: what was read, and what time it is, are arguments.
 
 mod credential;
+mod doctor;
 mod measured;
 mod policy;
 mod rule;
@@ -22,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use credential::{Class, Credential, Evidence, Material, Renewal};
+pub use doctor::{Diagnosis, Stranger, Trouble, doctor};
 pub use measured::{Finding, Heals, measured};
 pub use policy::{Profile, policy};
 pub use rule::Rule;

@@ -212,6 +212,32 @@ fn a_beginning_in_the_future_makes_no_verdict() {
     assert_eq!((finding.judgement.verdict, finding.judgement.rule), (Verdict::Unknown, Some(Rule::V14)));
 }
 
+/// One trouble for each finding, none hidden by another, and in the order of repair.
+#[test]
+fn every_trouble_is_named() {
+    use Class::*;
+    let mut unread = one(KubeVip, Material::Token, 0);
+    unread.evidence = Evidence::Unreadable { why: "it is empty".to_owned() };
+    let credentials = [
+        unread,
+        one(Kubeconfig, Material::Certificate, -60),
+        one(KmsPlugin, Material::Token, -60),
+        one(KmsPlugin, Material::Certificate, 60),
+        one(Administrator, Material::Certificate, -60),
+        one(Administrator, Material::Token, 60),
+        one(CloudAgent, Material::Certificate, 60),
+    ];
+    let stranger = Stranger { client: "kvactl (cloudconfig)".to_owned(), server: "ca-1:55000".to_owned() };
+    let found = doctor(&measured(&credentials, at(0)), &[stranger]);
+    let ids: Vec<&str> = found.iter().map(|diagnosis| diagnosis.id.id()).collect();
+    assert_eq!(
+        ids,
+        ["administrator-idle", "foreign-root", "kms-plugin-ended", "kubeconfig-ended", "unreadable"]
+    );
+    assert!(found[2].latent_until_restart);
+    assert!(found.iter().all(|diagnosis| !diagnosis.repair.is_empty() && !diagnosis.why.is_empty()));
+}
+
 #[test]
 fn what_is_to_be_renewed_before_a_shutdown_comes_in_order() {
     let credentials = [
@@ -322,6 +348,13 @@ proptest! {
         prop_assert!(long.verdict >= short.verdict);
         prop_assert!(long.renew_first.len() >= short.renew_first.len());
         prop_assert_eq!(long.safe_for, short.safe_for);
+    }
+
+    #[test]
+    fn whatever_is_not_fine_has_a_name(credentials in credentials(), when in 0_i64..10_000_000) {
+        let findings = measured(&credentials, at(when));
+        let bad = findings.iter().filter(|finding| finding.judgement.verdict != Verdict::NotImpacted).count();
+        prop_assert_eq!(doctor(&findings, &[]).len(), bad);
     }
 
     #[test]
