@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::cmd::{CommandExt as _, cmd};
@@ -21,8 +21,12 @@ use crate::rules::root;
 const PATIENCE: Duration = Duration::from_secs(420);
 /// How long is watched for what shows only after a run: a node whose kubelet cannot report is given up after 40 s.
 const AFTERWARDS: Duration = Duration::from_secs(100);
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The pause between two looks, which take some milliseconds: an etcd member is away for about half a second.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Where an API server listens on its own node.
+const API_SERVER: u16 = 443;
+/// Where an etcd member listens for its clients.
+const ETCD: u16 = 2379;
 
 #[derive(Args)]
 pub(crate) struct Wrong {
@@ -45,12 +49,15 @@ struct Case {
     seen: fn(&Watch<'_>) -> Result<bool>,
 }
 
+/// What the control is called.
+const RIGHT: &str = "right";
+
 const CASES: [Case; 5] = [
     Case {
         name: "no-barrier",
-        expected: "requests to the API find nobody who answers",
-        looks: 5,
-        seen: |watch| Ok(!watch.is_ready()?),
+        expected: "two of the three API servers are away at the same time",
+        looks: 1,
+        seen: |watch| watch.two_are_away(API_SERVER),
     },
     Case {
         name: "leaf-before-trust",
@@ -60,9 +67,9 @@ const CASES: [Case; 5] = [
     },
     Case {
         name: "all-etcd-at-once",
-        expected: "API servers say that they are not ready, since they do not reach etcd",
-        looks: 3,
-        seen: |watch| Ok(watch.readiness()?.contains("[-]etcd")),
+        expected: "two of the three etcd members are away at the same time, and the quorum with them",
+        looks: 1,
+        seen: |watch| watch.two_are_away(ETCD),
     },
     Case {
         name: "drop-with-one-kubelet-left",
@@ -80,7 +87,9 @@ const CASES: [Case; 5] = [
 
 /// Carries the plans out, each on a cluster of its own; the exit code is 0 only if each has failed as it must.
 pub(crate) fn run(args: &Wrong) -> Result<ExitCode> {
-    if let Some(unknown) = args.only.iter().find(|name| CASES.iter().all(|case| case.name != **name)) {
+    if let Some(unknown) =
+        args.only.iter().find(|name| *name != RIGHT && CASES.iter().all(|case| case.name != **name))
+    {
         let known: Vec<&str> = CASES.iter().map(|case| case.name).collect();
         bail!("there is no wrong plan {unknown:?}; there are: {}", known.join(", "));
     }
@@ -91,6 +100,9 @@ pub(crate) fn run(args: &Wrong) -> Result<ExitCode> {
         None => build()?,
     };
     let mut missed = Vec::new();
+    if args.only.is_empty() || args.only.iter().any(|it| it == RIGHT) {
+        right(&program)?;
+    }
     for case in CASES.iter().filter(|case| args.only.is_empty() || args.only.iter().any(|it| it == case.name))
     {
         eprintln!("\n== {}: {}", case.name, case.expected);
@@ -109,6 +121,32 @@ pub(crate) fn run(args: &Wrong) -> Result<ExitCode> {
     }
     println!("wrong_plans={} missed={}", CASES.len(), missed.len());
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A plan that is right, watched in the same way: what is seen of a wrong one must not be seen of it.
+fn right(program: &Path) -> Result<()> {
+    eprintln!("\n== {RIGHT}: never are two of the same kind away at the same time");
+    let lab = Lab::up("wrong", &[])?;
+    let watch = Watch::new(&lab)?;
+    let mut run = lab.process(program, "rotate", &["--yes"])?;
+    let mut run = run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let began = Instant::now();
+    let (mut looks, mut seen) = (0, 0);
+    let status = loop {
+        looks += 1;
+        seen += usize::from(watch.two_are_away(API_SERVER)?) + usize::from(watch.two_are_away(ETCD)?);
+        if let Some(status) = run.try_wait()? {
+            break status;
+        }
+        if began.elapsed() > PATIENCE {
+            run.kill()?;
+        }
+        std::thread::sleep(PAUSE);
+    };
+    lab.down()?;
+    println!("{RIGHT}: {status}; {seen} of {looks} looks have seen two away at the same time");
+    ensure!(status.success() && seen == 0, "a plan that is right does what a wrong one is known by");
+    Ok(())
 }
 
 /// Beside the real one, which the next build puts back in its place.
@@ -164,7 +202,7 @@ fn watch(lab: &Lab, program: &Path, case: &Case) -> Result<Option<Duration>> {
 /// A cluster, seen by curl, etcdctl, kubectl and its workloads.
 struct Watch<'a> {
     lab: &'a Lab,
-    /// The PKI as it was before, which a run does not touch.
+    /// The CA as it was before, which a run does not touch.
     old: tempfile::TempDir,
     since: f64,
 }
@@ -172,32 +210,26 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(lab: &'a Lab) -> Result<Self> {
         let (old, from) = (tempfile::tempdir()?, lab.directory()?);
-        for file in ["ca.crt", "kubectlClient.crt", "kubectlClient.key"] {
-            fs::copy(from.join(file), old.path().join(file))
-                .with_context(|| format!("cannot copy {file}"))?;
-        }
+        fs::copy(from.join("ca.crt"), old.path().join("ca.crt")).context("cannot copy ca.crt")?;
         Ok(Self { lab, old, since: rotation::now() })
     }
 
     fn curl(&self, more: &[&str]) -> Result<std::process::Output> {
-        let url = format!("https://{}/readyz?verbose", lab::public_name(self.lab.name())?);
+        let url = format!("https://{}/readyz", lab::public_name(self.lab.name())?);
         let mut words = vec!["curl", "-s", "--max-time", "2", &*url];
         words.extend_from_slice(more);
         lab::operator(self.lab.name(), &words)?.output().context("cannot run curl")
     }
 
-    /// What an API server says to an administrator of the old CA who trusts everybody; nothing if none answers.
-    fn readiness(&self) -> Result<String> {
-        let file = |name: &str| self.old.path().join(name).to_string_lossy().into_owned();
-        let (certificate, key) = (file("kubectlClient.crt"), file("kubectlClient.key"));
-        let output = self.curl(&["-k", "--cert", &certificate, "--key", &key])?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Once the old CA is dropped the administrator is refused, by a server that is there.
-    fn is_ready(&self) -> Result<bool> {
-        let said = self.readiness()?;
-        Ok(said.contains("readyz check passed") || said.contains("Unauthorized"))
+    /// Whether on more than one master nothing listens at a port. A plan that is right never comes to that.
+    fn two_are_away(&self, port: u16) -> Result<bool> {
+        let filter = format!("sport = :{port}");
+        let mut away = 0;
+        for master in ["m0", "m1", "m2"] {
+            let listening = lab::on_cable(self.lab.name(), master, &["ss", "-Hltn", &filter])?.read()?;
+            away += usize::from(listening.trim().is_empty());
+        }
+        Ok(away > 1)
     }
 
     fn old_clients_refuse(&self) -> Result<bool> {
