@@ -453,7 +453,8 @@ pub enum Action {
         /// Which one.
         object: ApiObject,
     },
-    /// Deletes `kube-system/extension-apiserver-authentication`, which only ever grows; the API servers write it anew.
+    /// Takes the CAs that go out of `kube-system/extension-apiserver-authentication`, which by itself only ever grows; the
+    /// API servers add what they trust. It is there all along, for whoever starts meanwhile.
     RebuildExtensionAuthentication,
     /// Releases the controller managers' lease if the process that held it has been replaced. A controller manager
     /// releases it by itself when it ends in good order, and its successor need not wait until it runs out; one that was

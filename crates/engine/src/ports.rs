@@ -396,8 +396,9 @@ pub trait KubeApi: Send + Sync {
     /// `kube-system/extension-apiserver-authentication`; `None` while it does not exist.
     async fn extension_authentication(&self) -> PortResult<Option<ExtensionAuthentication>>;
 
-    /// Deletes it. That it does not exist is fine.
-    async fn delete_extension_authentication(&self) -> PortResult<()>;
+    /// Writes these CAs into it in the place of those that are there; the API servers add what they trust besides. That it
+    /// does not exist is fine.
+    async fn rebuild_extension_authentication(&self, only: &ExtensionAuthentication) -> PortResult<()>;
 
     /// Starts a rollout by the annotation `kubectl.kubernetes.io/restartedAt` with this value; a workload that already
     /// has this value is left alone.

@@ -11,10 +11,11 @@ use zeroize::Zeroizing;
 
 use crate::kubeconfig::replace_credentials;
 use crate::ports::{
-    Credentials, Diversion, Fault, FileBytes, FileContent, Identity, PortError, PortResult, StartedBy,
+    Credentials, Diversion, ExtensionAuthentication, Fault, FileBytes, FileContent, Identity, PortError,
+    PortResult, StartedBy,
 };
 use crate::predicate;
-use crate::run::Context;
+use crate::run::{Context, Errand};
 use crate::vault::{VaultError, pkcs8};
 
 /// How long requests in flight may take before an API server that is being replaced is ended: new connections go to a
@@ -197,8 +198,9 @@ async fn elsewhere(
             Ok("as it was".to_owned())
         }
         Action::RebuildExtensionAuthentication => {
-            api.delete_extension_authentication().await?;
-            Ok("deleted, to be written anew by the API servers".to_owned())
+            let only = extension_authentication(context).await?;
+            api.rebuild_extension_authentication(&only).await?;
+            Ok("written anew".to_owned())
         }
         Action::ReleaseLease => {
             let former = predicate::former_leader(&context.ports).await?;
@@ -384,4 +386,19 @@ async fn resolve(context: &Context, node: &NodeName, file: &FileWrite) -> PortRe
 
 fn own(error: VaultError) -> PortError {
     PortError::new(Fault::Failed, "cannot take from the vault", crate::issue::chain(&error))
+}
+
+/// What is left of `extension-apiserver-authentication`: the CAs that stay when the run, or its undoing, is through. Where
+/// the run knows no CA of a kind, all of that kind stay.
+async fn extension_authentication(context: &Context) -> PortResult<ExtensionAuthentication> {
+    let generation = if context.errand == Errand::Undo { Generation::Old } else { Generation::New };
+    let staying = |domain| {
+        let part = context.vault.authority(domain, generation);
+        context.vault.certificate(&part).map(kubecert_pki::Certificate::to_pem).ok()
+    };
+    let there = context.ports.api.extension_authentication().await?.unwrap_or_default();
+    Ok(ExtensionAuthentication {
+        client_ca: staying(TrustDomain::Cluster).unwrap_or(there.client_ca),
+        requestheader_client_ca: staying(TrustDomain::FrontProxy).unwrap_or(there.requestheader_client_ca),
+    })
 }

@@ -165,9 +165,19 @@ impl World {
         self.store.bundle(joined)
     }
 
-    /// All API servers write it anew once it is gone.
-    pub(crate) fn delete_extension(&mut self) {
-        self.objects.extension = None;
+    /// Somebody has written it; all API servers see that, and add what they trust.
+    pub(crate) fn rebuild_extension(
+        &mut self,
+        client_ca: Vec<Certificate>,
+        request_header_ca: Vec<Certificate>,
+    ) {
+        if self.objects.extension.is_none() {
+            return;
+        }
+        let (client_ca, request_header_ca) =
+            (self.store.bundle(client_ca), self.store.bundle(request_header_ca));
+        self.objects.extension = Some(Extension { client_ca, request_header_ca });
+        self.after(INFORMER, Event::Informers);
         for node in self.masters() {
             let delay = self.chance.span_ms(300, 900);
             self.after(delay, Event::Extension { node });

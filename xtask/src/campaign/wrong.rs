@@ -23,10 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(420);
 const AFTERWARDS: Duration = Duration::from_secs(100);
 /// The pause between two looks, which take some milliseconds: an etcd member is away for about half a second.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Where an API server listens on its own node.
-const API_SERVER: u16 = 443;
-/// Where an etcd member listens for its clients.
-const ETCD: u16 = 2379;
+/// The masters of the lab's example.
+const MASTERS: [&str; 3] = ["m0", "m1", "m2"];
 
 #[derive(Args)]
 pub(crate) struct Wrong {
@@ -55,9 +53,9 @@ const RIGHT: &str = "right";
 const CASES: [Case; 5] = [
     Case {
         name: "no-barrier",
-        expected: "two of the three API servers are away at the same time",
-        looks: 1,
-        seen: |watch| watch.two_are_away(API_SERVER),
+        expected: "two of the three API servers are not ready at the same time",
+        looks: 2,
+        seen: |watch| watch.two_are_not_ready(),
     },
     Case {
         name: "leaf-before-trust",
@@ -69,7 +67,7 @@ const CASES: [Case; 5] = [
         name: "all-etcd-at-once",
         expected: "two of the three etcd members are away at the same time, and the quorum with them",
         looks: 1,
-        seen: |watch| watch.two_are_away(ETCD),
+        seen: |watch| watch.two_members_are_away(),
     },
     Case {
         name: "drop-with-one-kubelet-left",
@@ -132,9 +130,12 @@ fn right(program: &Path) -> Result<()> {
     let mut run = run.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let began = Instant::now();
     let (mut looks, mut seen) = (0, 0);
+    let mut before = false;
     let status = loop {
         looks += 1;
-        seen += usize::from(watch.two_are_away(API_SERVER)?) + usize::from(watch.two_are_away(ETCD)?);
+        let now = watch.two_are_not_ready()?;
+        seen += usize::from(now && before) + usize::from(watch.two_members_are_away()?);
+        before = now;
         if let Some(status) = run.try_wait()? {
             break status;
         }
@@ -210,7 +211,10 @@ struct Watch<'a> {
 impl<'a> Watch<'a> {
     fn new(lab: &'a Lab) -> Result<Self> {
         let (old, from) = (tempfile::tempdir()?, lab.directory()?);
-        fs::copy(from.join("ca.crt"), old.path().join("ca.crt")).context("cannot copy ca.crt")?;
+        for file in ["ca.crt", "kubectlClient.crt", "kubectlClient.key"] {
+            fs::copy(from.join(file), old.path().join(file))
+                .with_context(|| format!("cannot copy {file}"))?;
+        }
         Ok(Self { lab, old, since: rotation::now() })
     }
 
@@ -221,13 +225,28 @@ impl<'a> Watch<'a> {
         lab::operator(self.lab.name(), &words)?.output().context("cannot run curl")
     }
 
-    /// Whether on more than one master nothing listens at a port. A plan that is right never comes to that.
-    fn two_are_away(&self, port: u16) -> Result<bool> {
-        let filter = format!("sport = :{port}");
+    /// Whether on more than one master no etcd member listens. A plan that is right never comes to that.
+    fn two_members_are_away(&self) -> Result<bool> {
         let mut away = 0;
-        for master in ["m0", "m1", "m2"] {
-            let listening = lab::on_cable(self.lab.name(), master, &["ss", "-Hltn", &filter])?.read()?;
+        for master in MASTERS {
+            let listening = ["ss", "-Hltn", "sport = :2379"];
+            let listening = lab::on_cable(self.lab.name(), master, &listening)?.read()?;
             away += usize::from(listening.trim().is_empty());
+        }
+        Ok(away > 1)
+    }
+
+    /// Whether more than one API server, asked on its own node, is not ready. A plan that is right never comes to that.
+    fn two_are_not_ready(&self) -> Result<bool> {
+        let file = |name: &str| self.old.path().join(name).to_string_lossy().into_owned();
+        let (certificate, key) = (file("kubectlClient.crt"), file("kubectlClient.key"));
+        let mut away = 0;
+        for master in MASTERS {
+            let ask = ["curl", "-sk", "--max-time", "1", "-o", "/dev/null", "-w", "%{http_code}", "--cert"];
+            let ask = [&ask[..], &[&*certificate, "--key", &*key, "https://127.0.0.1:443/readyz"]].concat();
+            let output = lab::on_cable(self.lab.name(), master, &ask)?.output()?;
+            // Once the old CA is dropped the administrator is refused, by a server that is there.
+            away += usize::from(!matches!(&*output.stdout, b"200" | b"401"));
         }
         Ok(away > 1)
     }

@@ -103,10 +103,10 @@ impl KubeApi for KubeClient {
         self.clients.call(what, |client| async move { trust::extension_authentication(&client).await }).await
     }
 
-    async fn delete_extension_authentication(&self) -> PortResult<()> {
-        let what = "cannot delete configmap kube-system/extension-apiserver-authentication";
+    async fn rebuild_extension_authentication(&self, only: &ExtensionAuthentication) -> PortResult<()> {
+        let what = "cannot write configmap kube-system/extension-apiserver-authentication";
         self.clients
-            .call(what, |client| async move { trust::delete_extension_authentication(&client).await })
+            .call(what, |client| async move { trust::rebuild_extension_authentication(&client, only).await })
             .await
     }
 

@@ -53,11 +53,18 @@ pub(super) async fn extension_authentication(client: &Client) -> Result<Option<E
     }))
 }
 
-/// Deletes it.
-pub(super) async fn delete_extension_authentication(client: &Client) -> Result<()> {
-    Collection::namespaced("api/v1", "kube-system", "configmaps")
-        .delete(client, EXTENSION_AUTHENTICATION, None)
-        .await
+/// Writes these CAs in the place of those that are there. Every API server watches it, and adds its own where they are
+/// missing (k8s.io/kubernetes/pkg/controlplane/controller/clusterauthenticationtrust).
+pub(super) async fn rebuild_extension_authentication(
+    client: &Client,
+    only: &ExtensionAuthentication,
+) -> Result<()> {
+    let data = json!({
+        "client-ca-file": only.client_ca,
+        "requestheader-client-ca-file": only.requestheader_client_ca,
+    });
+    let maps = Collection::namespaced("api/v1", "kube-system", "configmaps");
+    maps.merge(client, EXTENSION_AUTHENTICATION, &json!({ "data": data })).await.map(drop)
 }
 
 /// Empties the holder of the controller manager's lease, if it is still `holder`; candidates take an empty one at once

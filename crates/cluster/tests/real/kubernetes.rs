@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kubecert_cluster::{ApiAvailability, KubeClient, TlsProbe};
 use kubecert_core::inventory::{CaBundleHolder, ObjectRef, Server, WorkloadKind, WorkloadRef};
 use kubecert_core::model::NodeName;
-use kubecert_engine::ports::{Availability, Fault, KubeApi, Probe, Rollout};
+use kubecert_engine::ports::{Availability, ExtensionAuthentication, Fault, KubeApi, Probe, Rollout};
 use kubecert_pki::{Issuer, to_pem_chain};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -247,10 +247,18 @@ async fn trust(api: &KubeClient, old: &Issuer, new: &Issuer) {
     let old_pem = to_pem_chain([old.certificate()]);
     let published = api.extension_authentication().await.unwrap().unwrap();
     assert_eq!(published.client_ca.trim(), old_pem.trim());
-    api.delete_extension_authentication().await.unwrap();
-    let again = async || api.extension_authentication().await.unwrap();
-    let again = until("it is published again", again).await;
-    assert!(!again.requestheader_client_ca.is_empty());
+    // What nobody trusts stays, since the API server only adds; its own is back at once.
+    let other = ExtensionAuthentication { client_ca: to_pem_chain([new.certificate()]), ..published.clone() };
+    api.rebuild_extension_authentication(&other).await.unwrap();
+    let again = async || {
+        let there = api.extension_authentication().await.unwrap().unwrap();
+        (there.client_ca.matches("BEGIN CERTIFICATE").count() == 2).then_some(there)
+    };
+    let again = until("the API server has added its own", again).await;
+    assert_eq!(again.requestheader_client_ca, published.requestheader_client_ca);
+    api.rebuild_extension_authentication(&published).await.unwrap();
+    let alone = api.extension_authentication().await.unwrap().unwrap();
+    assert_eq!(alone.client_ca.trim(), old_pem.trim());
 
     assert_eq!(api.token_secret_roots().await.unwrap()[0].1.trim(), old_pem.trim());
     assert_eq!(api.unavailable_aggregated_apis().await.unwrap()[0].0, "v1.example.com");

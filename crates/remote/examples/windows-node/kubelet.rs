@@ -145,7 +145,8 @@ impl Own {
             .arg(self.at(&format!("{base}.crt")))
             .arg("-key")
             .arg(self.at(&format!("{base}.key")))
-            .arg("-CAfile")
+            // To verify with only: from what it trusts otherwise openssl would add a chain that the file does not hold.
+            .args(["-no-CAfile", "-no-CApath", "-no-CAstore", "-verifyCAfile"])
             .arg(self.at(ROOTS))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

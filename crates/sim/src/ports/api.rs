@@ -14,6 +14,7 @@ use kubecert_engine::ports::{
     Autoscaler, Credentials, ExtensionAuthentication, Fault, Keep, KubeApi, Lease, OldPod, PortError,
     PortResult, Rollout,
 };
+use kubecert_pki::parse_pem_certificates;
 use zeroize::Zeroizing;
 
 use super::{Known, facts, is_administrator};
@@ -150,9 +151,15 @@ impl KubeApi for SimApi {
         .await
     }
 
-    async fn delete_extension_authentication(&self) -> PortResult<()> {
-        self.request("cannot delete extension-apiserver-authentication", REQUEST, |world| {
-            world.delete_extension();
+    async fn rebuild_extension_authentication(&self, only: &ExtensionAuthentication) -> PortResult<()> {
+        let what = "cannot write extension-apiserver-authentication";
+        self.request(what, REQUEST, |world| {
+            let read = |pem: &str| {
+                parse_pem_certificates(pem).map_err(|error| PortError::new(Fault::Failed, what, error))
+            };
+            let (client_ca, request_header_ca) =
+                (read(&only.client_ca)?, read(&only.requestheader_client_ca)?);
+            world.rebuild_extension(client_ca, request_header_ca);
             Ok(())
         })
         .await
