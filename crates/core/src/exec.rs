@@ -173,6 +173,7 @@ impl Execution {
                 | What::Bound { .. }
                 | What::Issued { .. }
                 | What::Adopted
+                | What::Reconstructed
                 | What::Resumed
                 | What::Undoing
                 | What::Held

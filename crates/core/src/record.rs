@@ -42,6 +42,8 @@ pub enum What {
     },
     /// The run takes over one whose records were lost; what objects were before that one is not known.
     Adopted,
+    /// The records were lost and made anew from what the nodes show; the run can only be taken back.
+    Reconstructed,
     /// A process took the run up again.
     Resumed,
     /// A step is about to be tried.

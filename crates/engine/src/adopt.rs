@@ -8,6 +8,8 @@
 //! Where an API server has stopped to accept the old CA, the lost run had passed the point of no return, and with it every
 //! barrier before. To begin anew would bring back what is gone (the old key would sign tokens again, which servers that
 //! have dropped it refuse); so the plan is taken up at that point, with the leaves that are in use.
+//!
+//! Where the new CA's key is nowhere any more, nothing can be brought to an end with that CA; `reconstruct` leads back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +43,9 @@ pub(crate) struct Adopted {
 pub(crate) enum Point {
     /// At its beginning.
     Beginning,
+    /// With bundles, at the beginning of *switch*: somebody presents a certificate of the new CA, so that everybody trusts
+    /// it, and nobody would trust it any more if the lost run began anew.
+    Switch,
     /// At the point of no return.
     TrustDropped {
         /// Control planes that have had their last visit. What later steps change shows on them already, so that waiting
@@ -52,14 +57,20 @@ pub(crate) enum Point {
 impl Point {
     /// What a journal of the lost run would hold up to there.
     pub(crate) fn behind(&self, plan: &Plan) -> Vec<What> {
+        let (at, evidence) = match self {
+            Self::Beginning => return Vec::new(),
+            Self::Switch => (PhaseName::Switch, "a server presents a certificate of the new CA"),
+            Self::TrustDropped { .. } => {
+                (PhaseName::Drop, "an API server does not accept the old CA any more")
+            }
+        };
         let mut records = Vec::new();
-        let Self::TrustDropped { visited } = self else { return records };
-        let evidence = "an API server does not accept the old CA any more";
-        for phase in plan.phases.iter().filter(|phase| phase.name < PhaseName::Drop) {
+        for phase in plan.phases.iter().filter(|phase| phase.name < at) {
             let done = |step: &Step| What::Done { step: step.id, evidence: evidence.to_owned() };
             records.extend(phase.steps.iter().map(done));
             records.push(What::BarrierMet { phase: phase.name, evidence: vec![evidence.to_owned()] });
         }
+        let Self::TrustDropped { visited } = self else { return records };
         records.push(What::TrustDropped);
         let last_visits = plan.phases.iter().filter(|phase| phase.name == PhaseName::Drop);
         let last_visits = last_visits.flat_map(|phase| visits(phase, visited));
@@ -102,14 +113,24 @@ pub(crate) async fn find(setup: &Setup, inventory: &Inventory) -> PortResult<Opt
         return Ok(None);
     }
     // A lost run that has staged nothing yet has changed nothing.
-    let Some(pending) = pending(setup, inventory).await? else { return Ok(None) };
+    let Some(Staged { pki: pending, cross }) = staged(setup, inventory).await? else { return Ok(None) };
+    if !pending.authority_keys.contains_key(&TrustDomain::Cluster) {
+        return Err(refused("the key of its new CA is on no control plane any more").remedy(
+            "Put the run's directory back below the state directory (see --state-dir) and use `kubecert resume`; or \
+             take the run back with `kubecert undo`, then rotate onto another new CA.",
+        ));
+    }
     let known = in_use(setup, inventory, &pending).await?;
     // What asked with the old certificates alone saw only those who still accept them.
     let inventory = look_again(setup, &known).await?;
     let Some((run, originals)) = originals(setup, &inventory).await? else { return Ok(None) };
     let (point, pending) = if dropped(&inventory, &pending) {
         everybody_has_switched(&inventory, &pending, &setup.decisions.leave_behind)?;
+        // With bundles kubelets start once more, and show then what they have.
+        let known = if cross.is_none() { with_kubelets(setup, &inventory, known).await? } else { known };
         (Point::TrustDropped { visited: visited(&inventory, &pending) }, known)
+    } else if cross.is_none() && is_presented(&inventory, &pending) {
+        (Point::Switch, known)
     } else {
         (Point::Beginning, pending)
     };
@@ -117,10 +138,13 @@ pub(crate) async fn find(setup: &Setup, inventory: &Inventory) -> PortResult<Opt
     Ok(Some(Adopted { run, inventory, pending, point }))
 }
 
-type Originals = BTreeMap<NodeName, Vec<FileFacts>>;
+pub(crate) type Originals = BTreeMap<NodeName, Vec<FileFacts>>;
 
 /// The lost run, and the files of each node as it had found them.
-async fn originals(setup: &Setup, inventory: &Inventory) -> PortResult<Option<(RunId, Originals)>> {
+pub(crate) async fn originals(
+    setup: &Setup,
+    inventory: &Inventory,
+) -> PortResult<Option<(RunId, Originals)>> {
     let mut originals = Originals::new();
     let mut run: Option<RunId> = None;
     for node in &inventory.cluster.nodes {
@@ -138,7 +162,12 @@ async fn originals(setup: &Setup, inventory: &Inventory) -> PortResult<Option<(R
 }
 
 /// The cluster as it was before the lost run.
-fn before(setup: &Setup, mut inventory: Inventory, originals: Originals, pending: &PkiSet) -> Inventory {
+pub(crate) fn before(
+    setup: &Setup,
+    mut inventory: Inventory,
+    originals: Originals,
+    pending: &PkiSet,
+) -> Inventory {
     for (node, files) in originals {
         if let Some(Observed::Seen(facts)) = inventory.nodes.get_mut(&node) {
             put_originals(facts, files);
@@ -150,7 +179,7 @@ fn before(setup: &Setup, mut inventory: Inventory, originals: Originals, pending
 }
 
 /// What is pending, and the leaves of its CA that are in use on control planes, with their keys.
-async fn in_use(setup: &Setup, inventory: &Inventory, pending: &PkiSet) -> PortResult<PkiSet> {
+pub(crate) async fn in_use(setup: &Setup, inventory: &Inventory, pending: &PkiSet) -> PortResult<PkiSet> {
     let mut known = pending.clone();
     let nodes = &setup.ports.nodes;
     let described: Vec<LeafId> =
@@ -174,6 +203,23 @@ async fn in_use(setup: &Setup, inventory: &Inventory, pending: &PkiSet) -> PortR
     Ok(known)
 }
 
+/// What is known, and the kubelets' serving certificates of the pending CA with their keys.
+async fn with_kubelets(setup: &Setup, inventory: &Inventory, mut known: PkiSet) -> PortResult<PkiSet> {
+    let nodes = &setup.ports.nodes;
+    for node in &inventory.cluster.nodes {
+        if inventory.nodes.get(&node.name).and_then(Observed::seen).is_none() {
+            continue;
+        }
+        let serving = layout::kubelet_serving(node.system);
+        let certificate = nodes.read(&node.name, &format!("{serving}.crt")).await?;
+        let key = nodes.read(&node.name, &format!("{serving}.key")).await?;
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            take(&mut known, &layout::kubelet_server(&node.name), &certificate, &key);
+        }
+    }
+    Ok(known)
+}
+
 /// Keeps a pair if the pending CA has signed it, and the key is its.
 fn take(pending: &mut PkiSet, leaf: &LeafId, certificate: &[u8], key: &[u8]) {
     let first = parse_pem_certificates(certificate).ok().and_then(|found| found.into_iter().next());
@@ -190,7 +236,7 @@ fn take(pending: &mut PkiSet, leaf: &LeafId, certificate: &[u8], key: &[u8]) {
 }
 
 /// The cluster, as it shows itself to clients of the pending CA and to those of the old one.
-async fn look_again(setup: &Setup, known: &PkiSet) -> PortResult<Inventory> {
+pub(crate) async fn look_again(setup: &Setup, known: &PkiSet) -> PortResult<Inventory> {
     let roots: Vec<Vec<u8>> = [known, &setup.old]
         .iter()
         .filter_map(|set| Some(set.authorities.get(&TrustDomain::Cluster)?.der().to_vec()))
@@ -279,50 +325,85 @@ fn put_originals(facts: &mut NodeFacts, originals: Vec<FileFacts>) {
     facts.files.sort_by(|a, b| a.path.cmp(&b.path));
 }
 
+/// What a lost run has staged on control planes.
+pub(crate) struct Staged {
+    /// The new CA, its key where it is found, and the API server's new key, with its certificate if that is staged.
+    pub(crate) pki: PkiSet,
+    /// What follows the API server's new certificate: the new CA's, as the old CA has signed it.
+    pub(crate) cross: Option<Certificate>,
+}
+
 /// The new CA and the API server's new pair, from the first control plane that has them.
-async fn pending(setup: &Setup, inventory: &Inventory) -> PortResult<Option<PkiSet>> {
-    let nodes = &setup.ports.nodes;
+///
+/// # Errors
+///
+/// Fails where a node does not answer, or holds what cannot be read.
+pub(crate) async fn staged(setup: &Setup, inventory: &Inventory) -> PortResult<Option<Staged>> {
+    let mut found: Option<Staged> = None;
     for node in inventory.cluster.control_planes() {
-        let read = |name: &'static str| async move {
-            let bytes = nodes.read(&node.name, &layout::transition_file(name)).await?;
+        let read = |path: String| async move {
+            let bytes = setup.ports.nodes.read(&node.name, &path).await?;
             PortResult::Ok(
                 bytes.map(|bytes| zeroize::Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned())),
             )
         };
-        let (Some(ca), Some(ca_key), Some(leaf), Some(leaf_key)) = (
-            read("ca.crt").await?,
-            read("ca.key").await?,
-            read("apiserver.crt").await?,
-            read("apiserver.key").await?,
-        ) else {
-            continue;
-        };
+        let transition = |name: &str| read(layout::transition_file(name));
         let bad = |error: &dyn std::fmt::Display| {
             refused(&format!("what it has staged on {} is damaged: {error}", node.name))
         };
-        let first = |pem: &str| -> PortResult<Certificate> {
-            let found = parse_pem_certificates(pem.as_bytes()).map_err(|error| bad(&error))?;
-            found.into_iter().next().ok_or_else(|| bad(&"it holds no certificate"))
+        let chain = |pem: &str| {
+            parse_pem_certificates(pem.as_bytes()).map(Vec::into_iter).map_err(|error| bad(&error))
         };
+        let first = |pem: &str| chain(pem)?.next().ok_or_else(|| bad(&"it holds no certificate"));
         let key = |pem: &str| PrivateKey::from_pem(pem).map_err(|error| bad(&error));
-        let mut set = PkiSet::default();
-        set.authorities.insert(TrustDomain::Cluster, first(&ca)?);
-        set.authority_keys.insert(TrustDomain::Cluster, key(&ca_key)?);
-        set.leaves.insert(LeafId::from("apiserver"), first(&leaf)?);
-        set.leaf_keys.insert(LeafId::from("apiserver"), key(&leaf_key)?);
-        if let (Some(ca), Some(ca_key)) = (read("proxy-ca.crt").await?, read("proxy-ca.key").await?) {
-            set.authorities.insert(TrustDomain::FrontProxy, first(&ca)?);
-            set.authority_keys.insert(TrustDomain::FrontProxy, key(&ca_key)?);
+        if found.is_none()
+            && let (Some(ca), Some(leaf_key)) =
+                (transition("ca.crt").await?, transition("apiserver.key").await?)
+        {
+            let mut pki = PkiSet::default();
+            pki.authorities.insert(TrustDomain::Cluster, first(&ca)?);
+            pki.leaf_keys.insert(LeafId::from("apiserver"), key(&leaf_key)?);
+            // With bundles the certificate is not staged: it goes to its place at once.
+            let mut presented = match transition("apiserver.crt").await? {
+                Some(pem) => chain(&pem)?,
+                None => Vec::new().into_iter(),
+            };
+            if let Some(leaf) = presented.next() {
+                pki.leaves.insert(LeafId::from("apiserver"), leaf);
+            }
+            if let (Some(ca), Some(ca_key)) =
+                (transition("proxy-ca.crt").await?, transition("proxy-ca.key").await?)
+            {
+                pki.authorities.insert(TrustDomain::FrontProxy, first(&ca)?);
+                pki.authority_keys.insert(TrustDomain::FrontProxy, key(&ca_key)?);
+            }
+            found = Some(Staged { pki, cross: presented.next() });
         }
-        return Ok(Some(set));
+        let Some(Staged { pki, .. }) = &mut found else { continue };
+        // Once the run issues with the new CA, the key lies where AKS engine keeps it, too.
+        for path in [layout::transition_file("ca.key"), layout::certificate_file("ca.key")] {
+            let Some(pem) = read(path).await? else { continue };
+            let ca = pki.authorities.get(&TrustDomain::Cluster);
+            if let Some(key) = key(&pem).ok().filter(|key| ca.is_some_and(|ca| key.matches(ca))) {
+                pki.authority_keys.insert(TrustDomain::Cluster, key);
+                return Ok(found);
+            }
+        }
     }
-    Ok(None)
+    Ok(found)
 }
 
 /// Whether an API server does not accept the old CA any more: it names the new one alone.
-fn dropped(inventory: &Inventory, pending: &PkiSet) -> bool {
+pub(crate) fn dropped(inventory: &Inventory, pending: &PkiSet) -> bool {
     let of_api = |server: &Server| matches!(server, Server::ApiServer(_));
     renounced(inventory, pending).any(|(server, _)| of_api(server))
+}
+
+/// Whether any server presents a certificate of the new CA.
+fn is_presented(inventory: &Inventory, pending: &PkiSet) -> bool {
+    let Some(ca) = pending.authorities.get(&TrustDomain::Cluster) else { return false };
+    let mut presented = inventory.servers.iter().filter_map(|(_, facts)| facts.seen()?.chain.first());
+    presented.any(|leaf| Certificate::from_pem(&leaf.pem).is_ok_and(|leaf| leaf.signed_by(ca).is_ok()))
 }
 
 /// Control planes whose API server and etcd member have both done with the old CA, and present their leaves alone.
@@ -353,6 +434,15 @@ fn renounced<'a>(
             |name: &Option<String>| name.as_ref().is_some_and(|name| facts.client_ca_names.contains(name));
         (names(&new) && !names(&old)).then_some((server, facts))
     })
+}
+
+/// Takes away what the lost run diverts yet. Another run may visit the control planes in another order, and two that
+/// divert to each other serve nobody.
+pub(crate) async fn end_diversions(setup: &Setup, inventory: &Inventory) -> PortResult<()> {
+    for node in inventory.cluster.control_planes() {
+        setup.ports.nodes.undivert(&node.name).await?;
+    }
+    Ok(())
 }
 
 /// Whether control planes run on files that only a run puts there.

@@ -72,7 +72,10 @@ pub fn make(
         plan.leaves.iter().filter(|order| !vault.new.leaves.contains_key(&order.id)).collect();
     let of_authorities =
         authorities.iter().map(|order| (format!("the key of the new {} CA", order.domain), &order.key));
-    let of_leaves = leaves.iter().map(|order| (format!("the key of {}", order.id), &order.key));
+    // A key may be given without its certificate: the one that signs tokens already.
+    let given = |order: &LeafOrder| vault.new.leaf_keys.get(&order.id).cloned();
+    let of_leaves = leaves.iter().filter(|order| given(order).is_none());
+    let of_leaves = of_leaves.map(|order| (format!("the key of {}", order.id), &order.key));
     let wanted: Vec<(String, &str)> = of_authorities
         .chain(of_leaves)
         .filter_map(|(what, key)| match key {
@@ -124,7 +127,7 @@ pub fn make(
         }
         let key = match order.key {
             KeyOrder::Same => vault.old.leaf_keys.get(&order.id).cloned(),
-            KeyOrder::New(_) => keys.next(),
+            KeyOrder::New(_) => vault.new.leaf_keys.get(&order.id).cloned().or_else(|| keys.next()),
         };
         wanted.push((order, key.ok_or_else(|| MakeError::NoKey { what: what() })?));
     }

@@ -30,6 +30,7 @@ mod left_behind;
 mod private;
 mod proof;
 mod reboot;
+mod reconstruct;
 mod reporting;
 mod resumable;
 mod samples;

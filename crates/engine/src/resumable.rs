@@ -35,6 +35,9 @@ pub enum Misfit {
         /// Why.
         why: String,
     },
+    /// What it has changed in the cluster is known from its records alone, and they are lost.
+    #[error("its records are lost, and what objects in the cluster were before it is known from them alone")]
+    ObjectsUnknown,
     /// The journal does not begin with what it belongs to.
     #[error("journal {} does not begin with what it belongs to", journal.display())]
     NoBeginning {
@@ -88,6 +91,10 @@ impl Misfit {
             Self::BeingUndone => "`kubecert undo` goes on with that.".to_owned(),
             Self::NotEnded => "`kubecert resume` finishes it, `kubecert undo` takes it back.".to_owned(),
             Self::NoWayBack { .. } => "`kubecert resume` finishes the run.".to_owned(),
+            Self::ObjectsUnknown => "The command that began it (`kubecert rotate`, for example) finishes it from what the \
+                                     nodes hold; where the new CA's key is lost, too, put the run's directory back below \
+                                     the state directory (see --state-dir) and use `kubecert resume`."
+                .to_owned(),
             Self::NoBeginning { journal } => lost(journal),
             Self::OtherCluster { journal, found, .. } => format!(
                 "Name the description of cluster {found}; or, if {} was put there by mistake, put the right one back.",
@@ -149,7 +156,10 @@ pub(crate) fn check_binding<'a>(
 
 fn check_vault(run: &RunDir, plan: &Plan, vault: &Vault, records: &[Record]) -> Result<(), Misfit> {
     let index = run.vault_index();
-    if let Some(what) = lacking(plan, vault) {
+    // On the way back nothing is needed but what servers of the lost run present.
+    let reconstructed = records.iter().any(|record| record.what == What::Reconstructed);
+    let lacking = if reconstructed { mismatch(&vault.new) } else { lacking(plan, vault) };
+    if let Some(what) = lacking {
         return Err(Misfit::Incomplete { index, what });
     }
     let issued = records.iter().find_map(|record| match &record.what {

@@ -391,6 +391,9 @@ async fn begin(
         report.outcome = outcome;
         return Ok(Ended { report, run: None });
     }
+    if lost.is_some() {
+        adopt::end_diversions(&setup, &inventory).await?;
+    }
     let run = state.create(match &lost {
         Some((run, _)) => run.clone(),
         None => new_run_id(started)?,
@@ -443,7 +446,7 @@ async fn go_on(setup: Setup, run: RunDir, purpose: Option<&Intent>) -> Result<En
         let (was, asked) = (was.to_string(), asked.to_string());
         return Err(RunError::OtherPurpose { run: run.run().clone(), was, asked });
     }
-    if records.iter().any(|record| record.what == What::Undoing) {
+    if records.iter().any(|record| matches!(record.what, What::Undoing | What::Reconstructed)) {
         return Err(RunError::NotResumable { run: run.run().clone(), why: Misfit::BeingUndone });
     }
     first_credentials(&vault)?;
@@ -547,12 +550,12 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
         done_before: execution.done(),
     });
     reboot::ask(&context)?;
-    autoscaler::pause(&context).await;
+    let rest = autoscaler::pause(&context).await;
     let mut outcome = driver::drive(&context, &mut execution, &mut journal, setup.cancelled.clone()).await;
     if matches!(outcome, Ok(RunOutcome::Finished)) && errand == Errand::Rotate {
         outcome = reboot::reboot(&context, execution.left_behind(), &setup.cancelled).await;
     }
-    autoscaler::resume(&context).await;
+    autoscaler::resume(&context, rest).await;
     let mut outcome = outcome?;
     if outcome == RunOutcome::Finished {
         setup.operator.leftovers().into_iter().for_each(|left| context.notice(left));
@@ -672,7 +675,7 @@ async fn end_probe(context: &Arc<Context>) -> Vec<Sample> {
 }
 
 /// The front proxy's old CA is on the nodes only.
-fn know_front_proxy(old: &mut PkiSet, inventory: &Inventory) {
+pub(crate) fn know_front_proxy(old: &mut PkiSet, inventory: &Inventory) {
     let path = kubecert_core::layout::certificate_file("proxy-ca.crt");
     let pem = inventory
         .cluster

@@ -12,7 +12,9 @@ use kubecert_core::planner;
 use kubecert_core::record::{JOURNAL_SCHEMA, Record, What};
 use sha2::{Digest, Sha256};
 
+use crate::adopt;
 use crate::journal::Journal;
+use crate::reconstruct;
 use crate::resumable::{self, Misfit, Remains};
 use crate::run::{self, Ended, Errand, RunError, Setup, Way};
 use crate::rundir::{self, RunDir, State};
@@ -31,8 +33,13 @@ const JOURNAL: &str = "undo.jsonl";
 /// together or cannot be kept.
 pub async fn undo(setup: Setup, agreed: impl FnOnce(&Plan) -> bool) -> Result<Option<Ended>, RunError> {
     let state = State::open(&setup.state)?;
-    let Some(run) = run::interrupted(&setup, &state)? else {
-        return Err(RunError::NothingToUndo { why: why_nothing(&state)? });
+    let run = match run::interrupted(&setup, &state)? {
+        Some(run) => run,
+        // Its records may be lost, or on another machine.
+        None => match reconstruct::lost_run(&setup, &state).await? {
+            Some(run) => run,
+            None => return Err(RunError::NothingToUndo { why: why_nothing(&state)? }),
+        },
     };
     let Remains { plan, vault, records } = resumable::read(&run, &setup.cluster.name)?;
     if records.iter().any(|record| record.what == What::Adopted) {
@@ -53,6 +60,9 @@ pub async fn undo(setup: Setup, agreed: impl FnOnce(&Plan) -> bool) -> Result<Op
             let back = make(&run, &plan, &records)?;
             if !agreed(&back) {
                 return Ok(None);
+            }
+            if records.iter().any(|record| record.what == What::Reconstructed) {
+                adopt::end_diversions(&setup, &run.read_json("before.json")?).await?;
             }
             // From here nothing goes forward any more, whatever becomes of this process.
             let (mut journal, _) = Journal::open(&run.journal())?;

@@ -162,6 +162,13 @@ impl SimCluster {
         self.shared.enter().objects.autoscaler = Some(AutoscalerState { replicas, remembered: None });
     }
 
+    /// Somebody scales the autoscaler, as an addon manager does that applies its manifest.
+    pub fn scale_autoscaler(&self, replicas: u32) {
+        if let Some(state) = &mut self.shared.enter().objects.autoscaler {
+            state.replicas = replicas;
+        }
+    }
+
     /// The autoscaler at present.
     pub fn autoscaler(&self) -> Option<AutoscalerState> {
         self.shared.enter().objects.autoscaler
@@ -205,6 +212,13 @@ impl SimCluster {
             (path.to_owned(), format!("{} {access}", digest.unwrap_or_default()))
         };
         machine.disk.paths().map(digest).collect()
+    }
+
+    /// Somebody removes a file from a node.
+    pub fn remove_file(&self, node: &NodeName, path: &str) {
+        if let Some(machine) = self.shared.enter().machines.get_mut(node) {
+            drop(machine.disk.remove(path));
+        }
     }
 
     /// What kubecert and the node's own supervisors did on a node, without secrets.

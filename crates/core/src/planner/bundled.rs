@@ -20,7 +20,8 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged, trusted_files,
+    Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged, staged_front_proxy,
+    trusted_files,
 };
 use super::cross_signed::{
     admin_kubeconfig, advertised, end, finish, kept, kubelet_presents, notices, renew_secrets,
@@ -69,15 +70,16 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
 
 fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let apiserver = LeafId::from("apiserver");
-    let transition = [
+    let mut transition = vec![
         staged("ca-old.crt", vec![cluster_ca(OLD)], layout::public()),
         staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
         staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
         staged("token-old.key", vec![Part::LeafKey(apiserver.clone(), OLD)], layout::private()),
         staged("apiserver.key", vec![Part::LeafKey(apiserver, NEW)], layout::private()),
     ];
+    transition.extend(staged_front_proxy(scene));
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
-    scene.prepare(&mut phase, |_| transition.to_vec());
+    scene.prepare(&mut phase, |_| transition.clone());
     phase.barrier([Predicate::EtcdHealthy]);
     // New connections will be diverted to neighbours, and a kubelet that starts asks one of them for its node.
     phase.barrier(scene.masters.iter().map(Master::ready));

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use super::Naming;
 use crate::intent::Scope;
 use crate::inventory::{
-    CaBundleHolder, CaRef, CertificateFacts, Inventory, NodeFacts, Observed, Server, TlsSecret,
+    ApiFacts, CaBundleHolder, CaRef, CertificateFacts, Inventory, NodeFacts, ObjectRef, Observed, Server,
+    TlsSecret, WorkloadKind, WorkloadRef,
 };
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::manifest::{flag_values, set_flag};
@@ -560,6 +561,49 @@ pub(super) fn tls_secret_leaf(secret: &TlsSecret) -> LeafId {
     LeafId::new(format!("secret/{}", secret.object))
 }
 
+/// What holds trust and tokens in the cluster until it is started anew.
+pub(super) enum Running<'a> {
+    Workload(&'a WorkloadRef),
+    BarePod(&'a ObjectRef),
+}
+
+/// Makes a step for each workload and each bare pod, in an order in which pods that start find what they need.
+pub(super) fn restart_in_order(
+    api: &ApiFacts,
+    after: &[StepId],
+    mut step: impl FnMut(Running<'_>, &[StepId]) -> StepId,
+) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    let mut before = after.to_vec();
+    for group in rollout_groups(&api.workloads).into_iter().filter(|group| !group.is_empty()) {
+        let group: Vec<StepId> =
+            group.into_iter().map(|workload| step(Running::Workload(workload), &before)).collect();
+        steps.extend(&group);
+        before = group;
+    }
+    steps.extend(api.bare_pods.iter().map(|pod| step(Running::BarePod(pod), &before)));
+    steps
+}
+
+/// Workloads in the order in which they are restarted: first what gives pods their network and routes to services, which
+/// new pods wait for; then what answers their questions for names; then all others. Within a group they go together, each
+/// by its own strategy.
+fn rollout_groups(workloads: &[WorkloadRef]) -> [Vec<&WorkloadRef>; 3] {
+    /// What cluster DNS and its cache on nodes are called by Kubernetes itself (`cluster/addons/dns`).
+    const NAMES: [&str; 3] = ["coredns", "kube-dns", "node-local-dns"];
+    let mut groups = [Vec::new(), Vec::new(), Vec::new()];
+    for workload in workloads {
+        let of_system = workload.namespace == "kube-system";
+        let group = match workload.kind {
+            _ if of_system && NAMES.contains(&workload.name.as_str()) => 1,
+            WorkloadKind::DaemonSet if of_system => 0,
+            _ => 2,
+        };
+        groups[group].push(workload);
+    }
+    groups
+}
+
 /// Another subject than the old CA's: `ca` becomes `ca-g2`, `ca-g2` becomes `ca-g3`.
 fn next_common_name(subject: &str) -> String {
     let name = subject.split(',').find_map(|part| part.trim().strip_prefix("CN=")).unwrap_or("ca");
@@ -603,7 +647,28 @@ fn edit(
 
 #[cfg(test)]
 mod tests {
-    use super::next_common_name;
+    use super::{next_common_name, rollout_groups};
+    use crate::inventory::{WorkloadKind, WorkloadRef};
+
+    #[test]
+    fn pods_have_network_and_names_before_the_others_restart() {
+        let of = |kind, namespace: &str, name: &str| WorkloadRef {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        };
+        let workloads = [
+            of(WorkloadKind::Deployment, "shop", "coredns"),
+            of(WorkloadKind::Deployment, "kube-system", "coredns"),
+            of(WorkloadKind::DaemonSet, "kube-system", "azure-cni-networkmonitor"),
+            of(WorkloadKind::DaemonSet, "kube-system", "node-local-dns"),
+            of(WorkloadKind::StatefulSet, "kube-system", "registry"),
+        ];
+        let [network, names, others] = rollout_groups(&workloads);
+        assert_eq!(network, [&workloads[2]]);
+        assert_eq!(names, [&workloads[1], &workloads[3]]);
+        assert_eq!(others, [&workloads[0], &workloads[4]]);
+    }
 
     #[test]
     fn a_new_ca_never_has_the_name_of_the_old_one() {

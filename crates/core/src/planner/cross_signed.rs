@@ -19,8 +19,8 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged,
-    staged_front_proxy, tls_secret_leaf,
+    Master, Running, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair,
+    restart_in_order, staged, staged_front_proxy, tls_secret_leaf,
 };
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
@@ -633,26 +633,24 @@ pub(super) fn renew_secrets(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>) -> 
         .collect()
 }
 
-/// Restarts all workloads and re-creates bare pods, so that no process is left that holds the old CA or an old token.
+/// Restarts all workloads, in an order in which pods that start find what they need, and re-creates bare pods, so that no process is left that holds the old CA or an old token.
 pub(super) fn renew_workloads(
     scene: &Scene<'_>,
     phase: &mut PhaseBuilder<'_>,
     after: &[StepId],
 ) -> Vec<StepId> {
     let Some(api) = scene.inventory.api.seen() else { return Vec::new() };
-    let mut rolled: Vec<StepId> = api
-        .workloads
-        .iter()
-        .map(|workload| {
-            let action = Action::Roll { workload: workload.clone() };
-            phase.step(Target::Api, format!("restart {workload}"), action, after.iter().copied())
-        })
-        .collect();
-    rolled.extend(api.bare_pods.iter().map(|pod| {
-        let action = Action::RecreatePod { pod: pod.clone() };
-        phase.step(Target::Api, format!("re-create pod {pod}"), action, after.iter().copied())
-    }));
-    rolled
+    restart_in_order(api, after, |running, before| {
+        let (title, action) = match running {
+            Running::Workload(workload) => {
+                (format!("restart {workload}"), Action::Roll { workload: workload.clone() })
+            }
+            Running::BarePod(pod) => {
+                (format!("re-create pod {pod}"), Action::RecreatePod { pod: pod.clone() })
+            }
+        };
+        phase.step(Target::Api, title, action, before.iter().copied())
+    })
 }
 
 pub(super) fn started_after(master: &Master<'_>, component: Component, files: Vec<String>) -> Predicate {

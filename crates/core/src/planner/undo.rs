@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{etcd_advertises, kubelet_trusts, published_predicates};
-use super::common::{Master, Scene, ca, staged};
+use super::common::{Master, Running, Scene, ca, restart_in_order, staged};
 use super::cross_signed::{
     TOKEN_SIGNING_KEY, advertised, end, restart_etcd, started_after, yield_leadership,
 };
@@ -548,11 +548,14 @@ impl Back<'_> {
     /// Every workload, since any of its pods may have been started while the new CA was published.
     fn put_workloads_back(&self, phase: &mut PhaseBuilder<'_>, after: &[StepId]) {
         let Some(api) = self.scene.inventory.api.seen() else { return };
-        let workloads = api.workloads.iter().cloned().map(ApiObject::Workload);
-        for object in workloads.chain(api.bare_pods.iter().cloned().map(ApiObject::Pod)) {
+        restart_in_order(api, after, |running, before| {
+            let object = match running {
+                Running::Workload(workload) => ApiObject::Workload(workload.clone()),
+                Running::BarePod(pod) => ApiObject::Pod(pod.clone()),
+            };
             let title = format!("put {object} back");
-            phase.step(Target::Api, title, Action::PutBack { object }, after.iter().copied());
-        }
+            phase.step(Target::Api, title, Action::PutBack { object }, before.iter().copied())
+        });
     }
 
     /// What must be seen on running processes at the end of the phase.

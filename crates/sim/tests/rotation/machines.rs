@@ -165,6 +165,30 @@ async fn the_autoscaler_rests_and_works_again() {
     assert_eq!((state.replicas, state.remembered), (0, None));
 }
 
+/// An addon manager wakes it every minute.
+#[tokio::test(start_paused = true)]
+async fn an_autoscaler_that_is_woken_is_put_to_rest_again() {
+    let bench = Bench::new(&SimConfig::new(3, 2));
+    bench.sim.add_autoscaler(2);
+    let mut slept_again = 0;
+    let manager = async {
+        loop {
+            bench.sim.pass(Duration::from_secs(20)).await;
+            let before = bench.sim.autoscaler().unwrap().replicas;
+            bench.sim.scale_autoscaler(2);
+            bench.sim.pass(Duration::from_secs(15)).await;
+            slept_again += u32::from(before == 0 && bench.sim.autoscaler().unwrap().replicas == 0);
+        }
+    };
+    tokio::select! {
+        ended = rotate_with(&bench, None) => assert_finished(&ended.unwrap()),
+        () = manager => {}
+    }
+    assert!(slept_again > 1, "it was at rest again {slept_again} times");
+    let state = bench.sim.autoscaler().unwrap();
+    assert_eq!((state.replicas, state.remembered), (2, None));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_autoscaler_works_again_however_the_run_went() {
     let whole = Bench::new(&SimConfig::new(3, 2));

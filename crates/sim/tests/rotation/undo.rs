@@ -13,7 +13,7 @@ use kubecert_sim::{SimConfig, Trouble};
 use crate::support::{Bench, assert_finished, assert_rotated, assert_unharmed, replace_ca};
 
 /// Every file of every node.
-fn files(bench: &Bench) -> BTreeMap<NodeName, BTreeMap<String, String>> {
+pub(crate) fn files(bench: &Bench) -> BTreeMap<NodeName, BTreeMap<String, String>> {
     let nodes = bench.sim.node_names();
     nodes.into_iter().map(|node| (node.clone(), bench.sim.files(&node))).collect()
 }
@@ -23,7 +23,7 @@ async fn go_back(bench: &Bench) -> Result<Ended, RunError> {
 }
 
 /// Everything is of the old PKI again, and nothing else.
-async fn assert_as_before(bench: &Bench, before: &BTreeMap<NodeName, BTreeMap<String, String>>) {
+pub(crate) async fn assert_as_before(bench: &Bench, before: &BTreeMap<NodeName, BTreeMap<String, String>>) {
     for (node, now) in files(bench) {
         let changed: Vec<&String> = now
             .iter()

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::cut::Cutter;
 use super::kill;
+use super::lost;
 use super::outsider;
 use super::stage::{Stage, Told};
 use crate::cmd::{CommandExt as _, cmd};
@@ -132,6 +133,16 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         name: "kill-and-undo",
         fault: "kubecert is killed (SIGKILL) in the middle of each phase before the point of no return, and the run undone",
         play: kill::and_undo,
+    },
+    Scenario {
+        name: "records-and-key-lost",
+        fault: "the run's records are lost, and the new CA's key on all masters with them",
+        play: lost::records_and_key,
+    },
+    Scenario {
+        name: "records-lost",
+        fault: "the run's records are lost, before and past the point of no return",
+        play: lost::records,
     },
     Scenario {
         name: "kill-every-record",

@@ -8,6 +8,7 @@
 mod cut;
 mod faults;
 mod kill;
+mod lost;
 mod outsider;
 mod probe;
 mod stage;
