@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use kubecert_core::inventory::{CertificateFacts, Inventory, NodeFacts, Observed, Server};
 use kubecert_core::layout;
-use kubecert_core::model::{LeafId, NodeName};
+use kubecert_core::model::{LeafId, NodeName, OperatingSystem};
 use kubecert_core::report::Verified;
 
 /// Looks at everything in the inventory.
@@ -72,7 +72,8 @@ fn files(
                     described.fingerprint == leaf.fingerprint,
                     format!("{}, {}", short(leaf), validity(leaf)),
                 ),
-                None => (is_of(leaf, ca), format!("issued by {}, {}", leaf.issuer, validity(leaf))),
+                None if is_kubelet_serving(&file.path) => of_kubelet(leaf, ca),
+                None => (is_of(leaf, ca), issued(leaf)),
             }
         };
         results.push(verified(what, ok, found));
@@ -119,11 +120,13 @@ fn presents(server: &Server, chain: &[CertificateFacts], ca: &CertificateFacts, 
     let what = format!("what {server} presents");
     match chain {
         [] => verified(what, false, "nothing"),
-        [leaf] => verified(
-            what,
-            is_of(leaf, ca) && leaf.not_after > now,
-            format!("issued by {}, {}", leaf.issuer, validity(leaf)),
-        ),
+        [leaf] => {
+            let (ok, found) = match server {
+                Server::Kubelet(_) => of_kubelet(leaf, ca),
+                _ => (is_of(leaf, ca), issued(leaf)),
+            };
+            verified(what, ok && leaf.not_after > now, found)
+        }
         [leaf, ..] => {
             verified(what, false, format!("{} with {} further certificates", leaf.subject, chain.len() - 1))
         }
@@ -214,6 +217,26 @@ fn all_or<T: AsRef<str>>(count: usize, bad: &[T]) -> String {
 /// Whether the CA really signed it.
 fn is_of(leaf: &CertificateFacts, ca: &CertificateFacts) -> bool {
     leaf.signed_by.as_ref() == Some(&ca.fingerprint)
+}
+
+/// Where a kubelet keeps what it presents.
+fn is_kubelet_serving(path: &str) -> bool {
+    [OperatingSystem::Linux, OperatingSystem::Windows]
+        .into_iter()
+        .any(|system| path.strip_suffix(".crt") == Some(&layout::kubelet_serving(system)))
+}
+
+/// What a kubelet presents: of the CA once kubecert has replaced it, and before that self-signed, as AKS engine makes it
+/// (`parts/k8s/cloud-init/artifacts/cse_config.sh`). Nobody verifies it there: the API servers are not told by whom.
+fn of_kubelet(leaf: &CertificateFacts, ca: &CertificateFacts) -> (bool, String) {
+    if leaf.subject == leaf.issuer {
+        return (true, format!("self-signed, as nodes make it, {}", validity(leaf)));
+    }
+    (is_of(leaf, ca), issued(leaf))
+}
+
+fn issued(leaf: &CertificateFacts) -> String {
+    format!("issued by {}, {}", leaf.issuer, validity(leaf))
 }
 
 /// Whether a CA is named as an earlier or later generation of another: `ca`, `ca-g2`, `ca-g3`.

@@ -16,7 +16,7 @@ use kubecert_engine::run;
 use super::rotate::{Consent, run_error, show};
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach};
-use crate::args::{GlobalArgs, RecoverArgs};
+use crate::args::{GlobalArgs, Output, RecoverArgs};
 use crate::errors::CliError;
 use crate::exit::Exit;
 use crate::human::paint::Paint;
@@ -45,8 +45,12 @@ pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, C
     let reach = Reach::try_from(&args.ssh)?;
     let state = args.state.state_dir()?.join(described.name().as_str());
     let consent = Consent::asked(args.yes, io::stdin().is_terminal());
-    if bring_back(global, described, &reach, &state, &consent)? == Brought::Nothing {
-        super::print("Nothing has ended and the API answers; nothing was done.\n")?;
+    match bring_back(global, described, &reach, &state, &consent)? {
+        Brought::Nothing => super::print("Nothing has ended and the API answers; nothing was done.\n")?,
+        Brought::Back if global.output == Output::Text => super::print(
+            "\nWhat lives in Secrets was left as it is: `kubecert rotate --why renew` renews certificates there that have ended.\n",
+        )?,
+        Brought::Back | Brought::OtherRun => {}
     }
     Ok(Exit::Done)
 }

@@ -14,8 +14,8 @@
 //! certificate is renewed for the key that it has, which signs service-account tokens: tokens stay what they were. To
 //! replace the CA is another errand, for which the cluster that answers again has plans that disturb nobody.
 //!
-//! Where the control planes are well and certificates of agents alone have ended (nodes that come back after the others),
-//! nothing but those agents is touched.
+//! Where the control planes are well and certificates of agents alone have ended (nodes that come back after the others,
+//! and those that run Windows), nothing but those agents is touched.
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{agents, published_predicates, release_lease};
@@ -53,12 +53,12 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     let strategy = if authority_ended { Strategy::SameKey } else { Strategy::SameCa };
     let scope = if front_proxy_ended { Scope::All } else { Scope::ClusterCa };
     let mut plan = Plan { scope, ..super::frame(inventory, intent, strategy) };
-    plan.kept = unreachable_agents(inventory);
     let control_planes = authority_ended || front_proxy_ended || control_planes_are_concerned(inventory);
+    plan.kept = kept_agents(inventory, control_planes);
     let concerned: Vec<&Node> = inventory
         .cluster
         .agents()
-        .filter(|node| node.system == OperatingSystem::Linux)
+        .filter(|node| is_in_turn(node, control_planes))
         .filter(|node| {
             let facts = inventory.nodes.get(&node.name).and_then(Observed::seen);
             facts.is_some_and(|facts| control_planes || node_has_ended(facts, inventory))
@@ -107,8 +107,12 @@ fn file_has_ended(facts: &NodeFacts, path: &str, inventory: &Inventory) -> bool 
 
 /// Whether what a kubelet presents, or the shared certificate on its node, has ended.
 fn node_has_ended(facts: &NodeFacts, inventory: &Inventory) -> bool {
-    let files = ["ca.crt", "client.crt", "kubeletserver.crt"].map(certificate_file);
-    files.iter().chain([&kubelet_client_link()]).any(|path| file_has_ended(facts, path, inventory))
+    let mut files = ["ca.crt", "client.crt", "kubeletserver.crt"].map(certificate_file).to_vec();
+    files.push(kubelet_client_link());
+    files.extend(layout::windows::CERTIFICATES.map(str::to_owned));
+    // The Windows kubeconfig holds two.
+    let held = files.iter().filter_map(|path| facts.file(path)).flat_map(|file| &file.certificates);
+    held.into_iter().any(|certificate| has_ended(certificate, inventory))
 }
 
 /// Whether the control planes cannot do their work, or hold something that has ended.
@@ -131,28 +135,29 @@ fn control_planes_are_concerned(inventory: &Inventory) -> bool {
         || described.into_iter().any(|certificate| has_ended(certificate, inventory))
 }
 
-fn unreachable_agents(inventory: &Inventory) -> Vec<Kept> {
-    let unreadable = |node: &Node| match inventory.nodes.get(&node.name) {
-        Some(Observed::Seen(_)) => None,
-        Some(Observed::Unreadable(why)) => Some(why.clone()),
-        None => Some("it was not asked".to_owned()),
-    };
-    let windows =
-        inventory.cluster.agents().filter(|node| node.system != OperatingSystem::Linux).map(|node| Kept {
-            id: format!("node {}", node.name),
-            why: "runs Windows, and is brought up to date by a rotation once the API answers".to_owned(),
-        });
-    let linux = inventory.cluster.agents().filter(|node| node.system == OperatingSystem::Linux);
-    let kept = linux.filter_map(|node| {
+/// Whether an agent can be brought back now. One that runs Windows asks the cluster for its certificate, so that the control
+/// planes come first.
+fn is_in_turn(node: &Node, control_planes: bool) -> bool {
+    !control_planes || node.system == OperatingSystem::Linux
+}
+
+/// Agents that are left as they are for now.
+fn kept_agents(inventory: &Inventory, control_planes: bool) -> Vec<Kept> {
+    let kept = inventory.cluster.agents().filter_map(|node| {
+        let why = match inventory.nodes.get(&node.name) {
+            _ if !is_in_turn(node, control_planes) => {
+                "it runs Windows, and asks the cluster for its certificate".to_owned()
+            }
+            Some(Observed::Seen(_)) => return None,
+            Some(Observed::Unreadable(why)) => format!("it cannot be looked at: {why}"),
+            None => "it was not asked".to_owned(),
+        };
         Some(Kept {
             id: format!("node {}", node.name),
-            why: format!(
-                "cannot be looked at ({}); once it is back, `kubecert recover` again brings it up to date",
-                unreadable(node)?
-            ),
+            why: format!("{why}; `kubecert recover` again brings it up to date once it can"),
         })
     });
-    kept.chain(windows).collect()
+    kept.collect()
 }
 
 /// A recovery that is being planned.

@@ -149,3 +149,25 @@ async fn assert_unharmed_after(bench: &Bench) {
     bench.sim.pass(Duration::from_secs(60)).await;
     assert_unharmed(&bench.sim);
 }
+
+/// Agents that run Windows ask the cluster for their certificates, so they wait until the others are back.
+#[tokio::test(start_paused = true)]
+async fn windows_agents_come_back_after_the_others() {
+    let bench = Bench::new(&SimConfig { windows_agents: 2, ..ended(3, 1) });
+    assert_finished(&bring_back(&bench, bench.sim.old_pki()).await.unwrap());
+    let renewed = bench.operator.new_pki().unwrap();
+    // The API, which answers now, knows them.
+    let again = bring_back(&bench, renewed.clone()).await.unwrap();
+    assert_finished(&again);
+    let told = again.report.notices.iter().find(|notice| notice.contains("control planes are well"));
+    assert!(
+        told.is_some_and(|notice| notice.contains("1000k8s010") && !notice.contains("linuxpool")),
+        "{told:?}"
+    );
+    let third = bring_back(&bench, renewed.clone()).await.unwrap();
+    assert_eq!(third.report.outcome, RunOutcome::NothingToDo);
+    bench.sim.pass(Duration::from_secs(30)).await;
+    assert_finished(&bench.rotate_from(renewed).await.unwrap());
+    assert_rotated(&bench).await;
+    assert_well(&bench, bench.operator.new_pki().unwrap()).await;
+}
