@@ -47,7 +47,7 @@ fn program() -> Result<PathBuf> {
 }
 
 /// The directory in which `c` stands for a node's drive C.
-fn drives(spec: &Spec, node: &Node) -> PathBuf {
+pub(super) fn drives(spec: &Spec, node: &Node) -> PathBuf {
     spec.dir().join("nodes").join(&node.short)
 }
 

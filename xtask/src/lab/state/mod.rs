@@ -8,6 +8,7 @@ mod files;
 mod objects;
 mod servers;
 mod verdict;
+mod windows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ pub(crate) fn state(args: &StateArgs) -> Result<ExitCode> {
     operator(&case, &mut verdict);
     files::check(&case, &mut verdict);
     servers::check(&case, &mut verdict);
+    windows::check(&case, &mut verdict);
     objects::check(&case, args.since, &mut verdict);
     Ok(verdict.close())
 }

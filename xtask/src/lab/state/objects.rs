@@ -286,7 +286,7 @@ fn every_node_ready(case: &Case) -> Result<()> {
         .map(name_of)
         .collect();
     ensure(not_ready.is_empty(), not_ready.join(", "))?;
-    let expected = case.spec.members().count();
+    let expected = case.spec.members().count() + case.spec.windows.len();
     ensure(nodes.len() == expected, format!("{} nodes of {expected}", nodes.len()))
 }
 

@@ -36,9 +36,13 @@ pub(super) fn check(case: &Case, verdict: &mut Verdict) {
     }
 }
 
-fn one(case: &Case, node: &Node, server: &Server, verdict: &mut Verdict) {
+/// What a kubelet presents that verifies nobody.
+pub(super) fn presents(case: &Case, node: &Node, verdict: &mut Verdict) {
+    presented(case, node, &KUBELET, &hello(case, node, &KUBELET), verdict);
+}
+
+fn presented(case: &Case, node: &Node, server: &Server, hello: &Result<String>, verdict: &mut Verdict) {
     let name = format!("{}: {} (:{})", node.short, server.what, server.port);
-    let hello = hello(case, node, server);
     verdict.check(&format!("{name} presents one certificate, of the new CA"), || {
         let text = hello.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let chain = text.matches("BEGIN CERTIFICATE").count();
@@ -48,6 +52,12 @@ fn one(case: &Case, node: &Node, server: &Server, verdict: &mut Verdict) {
         std::fs::write(leaf.path(), &text[begin..])?;
         verified_by(&case.new.join("ca.crt"), leaf.path())
     });
+}
+
+fn one(case: &Case, node: &Node, server: &Server, verdict: &mut Verdict) {
+    let name = format!("{}: {} (:{})", node.short, server.what, server.port);
+    let hello = hello(case, node, server);
+    presented(case, node, server, &hello, verdict);
     verdict.check(&format!("{name} asks for clients of the new CA and not of the old"), || {
         let text = hello.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let names = ca_names(text);
