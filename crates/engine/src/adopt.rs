@@ -190,14 +190,19 @@ pub(crate) async fn in_use(setup: &Setup, inventory: &Inventory, pending: &PkiSe
             let certificate = nodes.read(&node.name, &file("crt")).await?;
             let key = nodes.read(&node.name, &file("key")).await?;
             if let (Some(certificate), Some(key)) = (certificate, key) {
-                take(&mut known, leaf, &certificate, &key);
+                take(&mut known, TrustDomain::Cluster, leaf, &certificate, &key);
             }
         }
         let kubeconfig = layout::admin_kubeconfig(&inventory.cluster.admin_user);
+        let [certificate, key] = ["proxy.crt", "proxy.key"].map(layout::certificate_file);
+        let pair = (nodes.read(&node.name, &certificate).await?, nodes.read(&node.name, &key).await?);
+        if let (Some(certificate), Some(key)) = pair {
+            take(&mut known, TrustDomain::FrontProxy, &layout::front_proxy(), &certificate, &key);
+        }
         if let Some(kubeconfig) = nodes.read(&node.name, &kubeconfig).await?
             && let Ok([certificate, key]) = client_credentials(&kubeconfig)
         {
-            take(&mut known, &LeafId::from("kubectlClient"), &certificate, &key);
+            take(&mut known, TrustDomain::Cluster, &LeafId::from("kubectlClient"), &certificate, &key);
         }
     }
     Ok(known)
@@ -214,19 +219,17 @@ async fn with_kubelets(setup: &Setup, inventory: &Inventory, mut known: PkiSet) 
         let certificate = nodes.read(&node.name, &format!("{serving}.crt")).await?;
         let key = nodes.read(&node.name, &format!("{serving}.key")).await?;
         if let (Some(certificate), Some(key)) = (certificate, key) {
-            take(&mut known, &layout::kubelet_server(&node.name), &certificate, &key);
+            take(&mut known, TrustDomain::Cluster, &layout::kubelet_server(&node.name), &certificate, &key);
         }
     }
     Ok(known)
 }
 
 /// Keeps a pair if the pending CA has signed it, and the key is its.
-fn take(pending: &mut PkiSet, leaf: &LeafId, certificate: &[u8], key: &[u8]) {
+fn take(pending: &mut PkiSet, domain: TrustDomain, leaf: &LeafId, certificate: &[u8], key: &[u8]) {
     let first = parse_pem_certificates(certificate).ok().and_then(|found| found.into_iter().next());
     let key = std::str::from_utf8(key).ok().and_then(|pem| PrivateKey::from_pem(pem).ok());
-    let (Some(ca), Some(certificate), Some(key)) =
-        (pending.authorities.get(&TrustDomain::Cluster), first, key)
-    else {
+    let (Some(ca), Some(certificate), Some(key)) = (pending.authorities.get(&domain), first, key) else {
         return;
     };
     if certificate.signed_by(ca).is_ok() && key.matches(&certificate) {

@@ -90,10 +90,19 @@ if [ -n "$components" ]; then
     done
 fi
 
+# A unit that is about to be started again by itself counts: it is what a pause is to stop. So does one that a timer of
+# ours will start, since a run that is no more has paused it.
+paused=''
+if [ -n "$units" ] && command -v systemctl >/dev/null; then
+    for timer in $(systemctl list-units --plain --no-legend --all --full 'kubecert-resume-*.timer' 2>/dev/null |
+        awk '{ print $1 }'); do
+        paused="$paused $(systemctl show -p ExecStart "${timer%.timer}.service" 2>/dev/null || :) "
+    done
+fi
 for unit in $units; do
-    # A unit that is about to be started again by itself counts: it is what a pause is to stop.
     case $(systemctl is-active "$unit" 2>/dev/null || :) in
         active | activating | reloading) printf 'active %s\n' "$unit" ;;
+        *) case $paused in *" $unit "*) printf 'active %s\n' "$unit" ;; esac ;;
     esac
 done
 

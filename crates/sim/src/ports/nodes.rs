@@ -419,7 +419,8 @@ fn look(world: &mut World, node: &NodeName, question: &NodeQuestion) -> PortResu
             path,
         });
     }
-    let active = |unit: &&String| machine.units.get(*unit).copied().unwrap_or_default();
+    // What is paused has a timer that will start it, and counts.
+    let active = |unit: &&String| machine.units.contains_key(*unit);
     Ok(NodeFacts {
         hostname: node.to_string(),
         clock_offset_ms: machine.ailments.clock_ms,

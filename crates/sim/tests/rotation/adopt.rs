@@ -53,6 +53,7 @@ async fn is_finished_by_another(intent: &Intent, stride: usize) {
             Ok(ended) => {
                 assert_finished(&ended);
                 assert_rotated(&bench).await;
+                assert!(bench.sim.paused().is_empty());
                 finished += 1;
             }
             // The operator's files were written: whoever looks at them finds the cluster rotated, as it is.
@@ -104,6 +105,7 @@ async fn a_run_whose_new_ca_has_no_key_any_more_is_taken_back() {
             Ok(ended) => {
                 assert_eq!(ended.unwrap().report.outcome, RunOutcome::Undone);
                 assert_as_before(&bench, &before).await;
+                assert!(bench.sim.paused().is_empty());
                 assert_unharmed(&bench.sim);
                 let ended = bench.rotate().await.unwrap();
                 assert_finished(&ended);
