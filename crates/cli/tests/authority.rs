@@ -5,6 +5,7 @@ use std::io::{BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -147,6 +148,66 @@ fn a_ca_is_replaced_and_clients_that_renew_meanwhile_go_on() {
         &with(&["renew", "--force"], &stale),
         &["not known by the roots", "Fetch a new login file from the authority"],
     );
+}
+
+/// Between starting a command and killing it: from before it has read anything to after it has written everything.
+const LATEST_KILL: Duration = Duration::from_millis(60);
+
+/// How many commands are killed, at moments that are spread evenly.
+const KILLS: u32 = 24;
+
+#[test]
+fn killed_at_any_moment_it_has_changed_all_or_nothing() {
+    let site = Site::new();
+    let directory = site.directory.path();
+    for number in 0..KILLS {
+        let (name, file) = (format!("id-{number}"), format!("id-{number}.yaml"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kubecert"));
+        command.args(["authority", "identity", "create", &name, "--dir", "a", "--out", &file]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.current_dir(directory).spawn().expect("the program starts");
+        std::thread::sleep(LATEST_KILL * number / KILLS);
+        child.kill().expect("it can be killed");
+        child.wait().expect("it has ended");
+    }
+    let list = site.json(&["identity", "list", "--dir", "a"]);
+    let names: Vec<&str> =
+        list.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+    // Whoever has a login file is known, whatever else was lost; a token that did not reach a file is made anew by `rotate`.
+    for number in 0..KILLS {
+        let (name, file) = (format!("id-{number}"), format!("id-{number}.yaml"));
+        let known = names.contains(&name.as_str());
+        if directory.join(&file).exists() {
+            assert!(known, "{name}");
+            site.done(&["login", "--login-file", &file, "--access-file", "x.json"]);
+        } else if known {
+            site.done(&["identity", "rotate", &name, "--dir", "a", "--out", &file]);
+        }
+    }
+    site.done(&["identity", "create", "last", "--dir", "a", "--out", "last.yaml"]);
+}
+
+#[test]
+fn assess_understands_its_files_and_its_server() {
+    let site = Site::new();
+    site.done(&["login", "--login-file", "admin.yaml", "--access-file", "admin.json"]);
+    let login = fs::read_to_string(site.directory.path().join("admin.yaml")).expect("it is there");
+    let port = login.lines().find_map(|line| line.strip_prefix("cloudport: ")).expect("it names the port");
+    let described = format!(
+        "name: ours\ncredentials:\n\
+         - {{class: cloud-agent, holder: ca-1, server: 'localhost:{port}'}}\n\
+         - {{class: administrator, holder: admin, login: admin.yaml}}\n\
+         - {{class: administrator, holder: admin, access: admin.json}}\n"
+    );
+    fs::write(site.directory.path().join("site.yaml"), described).expect("a file can be written");
+    let look = |arguments: &[&str]| kubecert(site.directory.path(), arguments);
+    let fine = look(&["assess", "--since-update", "1d", "--site", "site.yaml"]);
+    assert_eq!(fine.status.code(), Some(0), "{}{}", text(&fine.stdout), text(&fine.stderr));
+    assert_eq!(look(&["doctor", "--site", "site.yaml"]).status.code(), Some(0));
+    // With another CA, the clients of the old one are strangers, and `doctor` knows it.
+    site.done(&["rotate", "--dir", "a", "--overlap", "0s"]);
+    let found = look(&["doctor", "--site", "site.yaml"]);
+    assert_eq!(found.status.code(), Some(3), "{}", text(&found.stdout));
 }
 
 #[test]

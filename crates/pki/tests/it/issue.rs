@@ -163,7 +163,7 @@ fn one_key_vouches_for_another_and_only_the_holders_own_does() {
     assert!(new.matches(&proof) && !proof.is_ca());
     // The holder is no CA, so that this opens nothing.
     let roots = [issuer.certificate().clone()];
-    assert!(verify_chain(&proof, &[holder.clone()], &roots, now(), Usage::ClientAuth).is_err());
+    assert!(verify_chain(&proof, std::slice::from_ref(&holder), &roots, now(), Usage::ClientAuth).is_err());
     let refused = vouch(&holder, &new, &shape, new.public_key(), days(1), &serial());
     assert!(matches!(refused, Err(IssueError::OtherKey { .. })));
 }
