@@ -24,6 +24,10 @@ use crate::arc::content;
 /// How much of its life a certificate has left when it is renewed, in hundredths: the public library's threshold.
 pub const RENEW_BELOW_PERCENT: i32 = 30;
 
+/// How far a certificate may begin in the future before a clock is said to be wrong. The authority signs from its own "now" on,
+/// and judges by its own clock; clocks of one site differ by seconds, and those that are wrong by hours or days.
+const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);
+
 const LOG_IN: &str = "Log in again with a login file whose token is good: `kubecert authority login`.";
 
 /// An access file's content. Certificate and key belong together.
@@ -191,7 +195,7 @@ impl AccessFile {
                 .code(MocCode::Expired)
                 .remedy(or_the_clock(now, "What has ended cannot be renewed. Log in again with a login file whose token is good: `kubecert authority login`.")));
         }
-        if now < certificate.not_before() {
+        if certificate.not_before().duration_since(now) > CLOCKS_DIFFER {
             let begins = certificate.not_before();
             let cause =
                 format!("the client's certificate begins at {begins}, and now it is {}", whole_seconds(now));

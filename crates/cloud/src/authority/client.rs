@@ -152,6 +152,9 @@ pub async fn learn_roots(
     }
     let mut learned = access.clone();
     learned.roots.splice(0..0, news);
+    // What has ended leads to nobody. Others stay: what the vendor's agents say here is not known well enough to distrust by it.
+    let now = clock.now();
+    learned.roots.retain(|root| now <= root.not_after());
     Ok(Some(learned))
 }
 

@@ -165,9 +165,8 @@ impl LoginFile {
         Ok(Self { name, token, roots, client_type, address, location })
     }
 
-    /// The file's text. Strings are written as JSON writes them, which YAML reads (YAML 1.2 §1.3).
+    /// The file's text.
     pub fn to_yaml(&self) -> Zeroizing<String> {
-        let text = |text: &str| serde_json::Value::from(text).to_string();
         // Long enough for all of it, so that no piece of the token is left behind where the text has grown.
         let mut yaml = Zeroizing::new(String::with_capacity(64 << 10));
         let roots = STANDARD.encode(to_pem_chain(&self.roots));
@@ -175,17 +174,17 @@ impl LoginFile {
             // Writing to a string cannot fail.
             let _ = writeln!(yaml, "{key}: {value}");
         };
-        line("name", &text(&self.name));
-        line("token", &Zeroizing::new(text(self.token.expose_secret())));
-        line("certificate", &text(&roots));
-        line("clienttype", &text(&self.client_type.to_string()));
+        line("name", &quoted(&self.name));
+        line("token", &quoted(self.token.expose_secret()));
+        line("certificate", &quoted(&roots));
+        line("clienttype", &quoted(&self.client_type.to_string()));
         if let Some(address) = &self.address {
-            line("cloudfqdn", &text(&address.host));
+            line("cloudfqdn", &quoted(&address.host));
             line("cloudport", &address.port.to_string());
             line("cloudauthport", &address.login_port.to_string());
         }
-        line("location", &text(&self.location));
-        line("type", &text("CA-Signed"));
+        line("location", &quoted(&self.location));
+        line("type", &quoted("CA-Signed"));
         yaml
     }
 
@@ -203,6 +202,23 @@ impl LoginFile {
             .remedy("What was there before is unchanged.")
         })
     }
+}
+
+/// A string in double quotes (YAML 1.2 §7.3.1). All that is not plain ASCII is written by its number: among the rest are
+/// characters that YAML does not allow, or takes for the end of a line.
+fn quoted(text: &str) -> Zeroizing<String> {
+    let mut quoted = Zeroizing::new(String::with_capacity(12 * text.len() + 2));
+    quoted.push('"');
+    for character in text.chars() {
+        // Writing to a string cannot fail.
+        let _ = match character {
+            '"' | '\\' => write!(quoted, "\\{character}"),
+            ' '..='~' => write!(quoted, "{character}"),
+            _ => write!(quoted, "\\U{:08X}", u32::from(character)),
+        };
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// Certificates in base64 of PEM; at least one.
@@ -240,7 +256,26 @@ mod tests {
         assert!(ClientType::from_number(-1).is_none() && "root".parse::<ClientType>().is_err());
     }
 
+    /// Any characters at all; `any::<String>()` leaves control characters out.
+    fn text() -> impl Strategy<Value = String> {
+        proptest::collection::vec(any::<char>(), 0..40).prop_map(String::from_iter)
+    }
+
     proptest! {
+        #[test]
+        fn written_and_read_again_it_is_the_same(name in text(), location in text(), port in 1_u16..) {
+            let root = crate::authority::live::first_root("a", jiff::Timestamp::now(), 60).unwrap();
+            let roots = parse_pem_certificates(&root.certificate).unwrap();
+            prop_assume!(!name.is_empty());
+            let address = Address { host: name.clone(), port, login_port: port };
+            let token = SecretString::from("a.b.c");
+            let client_type = ClientType::Node;
+            let file = LoginFile { name, token, roots, client_type, address: Some(address), location };
+            let again = LoginFile::parse(&file.to_yaml()).unwrap();
+            prop_assert_eq!((file.name, file.address, file.location), (again.name, again.address, again.location));
+            prop_assert_eq!((file.roots, file.client_type), (again.roots, again.client_type));
+        }
+
         #[test]
         fn no_text_makes_it_panic(text in ".{0,200}") {
             let _ = LoginFile::parse(&text);

@@ -24,6 +24,9 @@ mod client;
 mod code;
 mod document;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod live;
 mod login_file;
 mod owner;

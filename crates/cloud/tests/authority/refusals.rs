@@ -87,6 +87,19 @@ async fn a_clock_that_is_wrong_by_days_is_suspected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_by_a_minute_disturb_nobody() {
+    let site = Site::new().await;
+    for seconds in [-50, 50] {
+        let hands = Hands::at(begin());
+        hands.forward(seconds);
+        let (address, clock): (_, Arc<dyn Clock>) = (site.address(), hands);
+        let access = login(&site.admin, &address, &sans(), &clock).await.unwrap();
+        let renewed = renew(&access, &address, When::Always, &clock).await.unwrap().unwrap();
+        Client::connect(&renewed, &address, &clock).await.unwrap().monitor().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_client_certificate_there_is_no_connection() {
     let site = Site::new().await;
     let path = site.path("cloudconfig");
