@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod cluster;
 mod node;
 mod pki;
@@ -10,6 +11,7 @@ mod site;
 
 /// One function for each binary in `targets/`.
 pub mod targets {
+    pub use crate::authority::authority;
     pub use crate::cluster::{apimodel, certificate_profile, kubeconfig, manifest};
     pub use crate::node::{known_hosts, look};
     pub use crate::pki::{certificate, csr, private_key};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use kubecert_core::exec::{Command, Execution, Outcome};
-use kubecert_core::intent::{Strategy, Why};
+use kubecert_core::intent::{Limits, Scope, Strategy, Why};
 use kubecert_core::inventory::Inventory;
 use kubecert_core::plan::{Action, Patience, Phase, PhaseName, Plan, Step, StepId, Target};
 use kubecert_core::record::What;
@@ -65,6 +65,8 @@ fn plan() -> Plan {
         schema: Plan::SCHEMA,
         cluster: "c".into(),
         why: Why::ReplaceCa,
+        scope: Scope::All,
+        limits: Limits::default(),
         strategy: Strategy::CrossSigned,
         authorities: Vec::new(),
         leaves: Vec::new(),
@@ -89,7 +91,7 @@ fn walk(mut execution: Execution) {
             }
             let outcome = match command {
                 Command::Start { step, attempt } if step.0 % 3 == 0 && attempt == 1 => {
-                    Outcome::Failed { step, error: "no".to_owned(), again: true }
+                    Outcome::Failed { step, error: "no".to_owned(), again: true, stale: Vec::new() }
                 }
                 Command::Start { step, .. } => Outcome::Done { step, evidence: String::new() },
                 Command::CheckBarrier { phase } => Outcome::BarrierMet { phase, evidence: Vec::new() },

@@ -26,7 +26,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("russh::", &["crates/remote"]),
     ("kube::", &["crates/cluster"]),
     ("k8s_openapi::", &["crates/cluster"]),
-    ("tonic::", &["crates/cluster"]),
+    ("tonic::", &["crates/cluster", "crates/cloud"]),
     ("reqwest::", &["crates/cloud"]),
 ];
 /// Only the command line reads the environment, the home directory and the terminal.

@@ -157,6 +157,30 @@ pub fn cross_sign(
     )
 }
 
+/// Makes a certificate by which the holder of one key vouches for another: shape and key are the new ones, and it is signed
+/// with the holder's key in the holder's name.
+///
+/// It is no link of any chain, since the holder is no CA and nobody trusts it: whoever knows the holder's certificate sees by
+/// the signature that its key was there. Renewals in the infrastructure of AKS Arc rest on it.
+///
+/// # Errors
+///
+/// When `key` is not the holder's.
+pub fn vouch(
+    holder: &Certificate,
+    key: &PrivateKey,
+    template: &Template,
+    public_key: &PublicKey,
+    validity: Validity,
+    serial: &Serial,
+) -> Result<Certificate, IssueError> {
+    if !key.matches(holder) {
+        return Err(IssueError::OtherKey { subject: holder.subject().to_string() });
+    }
+    let ids = KeyIds { subject: public_key.derived_key_id(), authority: None };
+    build(template, public_key, ids, holder.subject(), key, validity, serial)
+}
+
 fn self_signed(
     template: Template,
     key: &PrivateKey,
@@ -248,6 +272,12 @@ pub enum IssuerError {
 /// Why a certificate could not be issued.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
+    /// The key is not the one of the certificate in whose name is signed.
+    #[error("the key given for {subject} is another's")]
+    OtherKey {
+        /// Whose certificate.
+        subject: String,
+    },
     /// Nothing is left of the validity within the issuer's.
     #[error("no validity within the issuer's")]
     Validity(#[from] ValidityError),

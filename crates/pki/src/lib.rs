@@ -65,7 +65,9 @@ pub use certificate::{
 pub use csr::{Csr, CsrError};
 pub use extension::{Criticality, Extension, ExtensionError};
 pub use fingerprint::{Fingerprint, FingerprintError};
-pub use issue::{IssueError, Issuer, IssuerError, cross_sign, issue, same_key_reissue_ca, self_signed_ca};
+pub use issue::{
+    IssueError, Issuer, IssuerError, cross_sign, issue, same_key_reissue_ca, self_signed_ca, vouch,
+};
 pub use key::{KeyEncoding, KeyError, PrivateKey, PrivateKeyPem};
 pub use name::{DistinguishedName, NameError, ca_generation, next_ca_subject};
 pub use pem::PemError;

@@ -41,6 +41,12 @@ impl Template {
         }
     }
 
+    /// A shape with a subject and nothing else, as most signing requests have it; see [`Template::with_sans`] and
+    /// [`Template::with_extension`].
+    pub fn bare(subject: DistinguishedName) -> Self {
+        Self { subject, extensions: Vec::new() }
+    }
+
     /// A CA as kubeadm and AKS engine make it: CA:TRUE without a path length, `digitalSignature`, `keyEncipherment` and
     /// `keyCertSign`.
     ///
@@ -132,6 +138,13 @@ impl Template {
         }
         self.put(san_extension(&sans)?);
         Ok(self)
+    }
+
+    /// The same shape with this extension, in the place of one of its kind or else at the end.
+    #[must_use]
+    pub fn with_extension(mut self, extension: Extension) -> Self {
+        self.put(extension);
+        self
     }
 
     /// Whether certificates of this shape are CAs.

@@ -50,6 +50,82 @@ Examples:
 
 Each trouble has an id that stays. Exit code 3 says that there is one.";
 
+/// For `authority`.
+pub(super) const AUTHORITY: &str = "\
+Examples:
+  kubecert authority init --dir /var/lib/kubecert-authority --host ca-1.example
+  kubecert authority serve --dir /var/lib/kubecert-authority
+  kubecert authority login --login-file admin-login.yaml --access-file admin.json
+  kubecert authority identity create csi --out csi-login.yaml \\
+      --access-file admin.json --login-file admin-login.yaml
+  kubecert authority renew --access-file admin.json --login-file admin-login.yaml
+
+It speaks the public API of the vendor's cloud agent as far as credentials go. It is not the
+vendor's agent: docs/aks-arc.md says what is public and what is assumed.";
+
+/// For `authority init`.
+pub(super) const AUTHORITY_INIT: &str = "\
+Examples:
+  kubecert authority init --dir /var/lib/kubecert-authority --host ca-1.example --host 10.0.0.4
+  kubecert authority init --dir lab --host localhost --certificates-last 1h --tokens-last 1h
+
+The directory holds the CA's key and is its owner's alone (0700, files 0600).";
+
+/// For `authority serve`.
+pub(super) const AUTHORITY_SERVE: &str = "\
+Examples:
+  kubecert authority serve --dir /var/lib/kubecert-authority
+  kubecert authority serve --dir lab --listen 127.0.0.1 --port 0 --login-port 0 -o json
+
+Both ports are told on standard output once they are open. Changes by other commands on the same
+directory count at once, on open connections too. Clients of the published library renew at port
+55000 and nowhere else.";
+
+/// For `authority login`.
+pub(super) const AUTHORITY_LOGIN: &str = "\
+Examples:
+  kubecert authority login --login-file csi-login.yaml --access-file csi.json
+
+An access file that is there stays as it was unless the login succeeds.";
+
+/// For `authority renew`.
+pub(super) const AUTHORITY_RENEW: &str = "\
+Examples:
+  kubecert authority renew --access-file csi.json --login-file csi-login.yaml
+  kubecert authority renew --access-file csi.json --server ca-1.example --force
+
+Meant for a timer: while nothing is due, nothing changes. A certificate that has ended cannot be
+renewed; with a login file whose token is good, it logs in again.";
+
+/// For `authority identity`.
+pub(super) const AUTHORITY_IDENTITY: &str = "\
+Examples:
+  kubecert authority identity list --dir /var/lib/kubecert-authority
+  kubecert authority identity create csi --out csi-login.yaml --dir /var/lib/kubecert-authority
+  kubecert authority identity rotate csi --out csi-login.yaml \\
+      --access-file admin.json --server ca-1.example
+  kubecert authority identity revoke csi --access-file admin.json --server ca-1.example
+  kubecert authority identity assign csi --role IdentityReader --dir /var/lib/kubecert-authority
+
+A token is in its login file and nowhere else.";
+
+/// For `authority rotate`.
+pub(super) const AUTHORITY_ROTATE: &str = "\
+Examples:
+  kubecert authority rotate --dir /var/lib/kubecert-authority --overlap 30d
+  kubecert authority rotate --dir /var/lib/kubecert-authority --finish
+
+During the overlap, clients that know either CA go on. `authority renew` and new login files bring
+them the new one.";
+
+/// For `authority status`.
+pub(super) const AUTHORITY_STATUS: &str = "\
+Examples:
+  kubecert authority status --dir /var/lib/kubecert-authority
+  kubecert authority status --access-file admin.json --server ca-1.example -o json
+
+Exit code 3 says that the CA should be replaced: 90 days or less, or a quarter of its life, are left.";
+
 /// For `plan`.
 pub(super) const PLAN: &str = "\
 Examples:

@@ -4,6 +4,7 @@
 //! is built is offered. The environment is read here and nowhere deeper.
 
 mod ancestor;
+mod authority;
 mod azure;
 mod cloud;
 mod common;
@@ -17,6 +18,10 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use authority::{
+    AuthorityArgs, AuthorityVerb, ClientArgs, IdentityVerb, InitArgs, LoginArgs, RenewArgs, RotateCaArgs,
+    ServeArgs, SideArgs,
+};
 pub(crate) use common::{GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
 pub(crate) use site::{AssessArgs, DoctorArgs, ShutdownCheckArgs};
@@ -86,6 +91,9 @@ pub(crate) enum Verb {
     /// Name the known troubles of an AKS Arc site: whose credential is behind each, and the repair
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
+    /// Be the authority of an AKS Arc site's infrastructure layer, or a client of one
+    #[command(after_help = examples::AUTHORITY)]
+    Authority(Box<AuthorityArgs>),
     /// Show a run as text, JSON or one HTML page
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),

@@ -49,7 +49,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// A length of time as people write it; a day has 24 hours, and there are no months, which have no length.
-fn time(text: &str) -> Result<SignedDuration, String> {
+pub(super) fn time(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("{text:?} is no length of time such as 35d, 12h or 1d12h");
     let span: Span = text.parse().map_err(|_| wrong())?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;

@@ -46,11 +46,18 @@ fn the_reference_is_what_help_says() {
     let mut command = command().term_width(100).disable_help_subcommand(true);
     command.build();
     reference.push_str(&command.render_help().to_string());
-    for verb in command.get_subcommands_mut() {
-        reference.push_str(&format!("\n==== kubecert {} ====\n\n", verb.get_name()));
-        reference.push_str(&verb.render_help().to_string());
-    }
+    append_verbs(&mut reference, &mut command, "kubecert");
     insta::assert_snapshot!("cli-reference", reference);
+}
+
+/// The help of each verb, and of those below it.
+fn append_verbs(reference: &mut String, command: &mut clap::Command, path: &str) {
+    for verb in command.get_subcommands_mut() {
+        let path = format!("{path} {}", verb.get_name());
+        reference.push_str(&format!("\n==== {path} ====\n\n"));
+        reference.push_str(&verb.render_help().to_string());
+        append_verbs(reference, verb, &path);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 mod assess;
+mod authority;
 mod azure;
 mod completions;
 mod demo;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Assess(args) => assess::assess(&cli.global, args),
         Verb::ShutdownCheck(args) => assess::shutdown_check(&cli.global, args),
         Verb::Doctor(args) => assess::doctor(&cli.global, args),
+        Verb::Authority(args) => authority::run(&cli.global, args),
         Verb::Verify(args) => look::verify(&cli.global, args),
         Verb::Rotate(args) => rotate::rotate(&cli.global, args),
         Verb::Resume(args) => rotate::resume(&cli.global, args),

@@ -9,7 +9,7 @@ mod certificates;
 mod kubeconfig;
 mod login;
 mod site;
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -185,7 +185,7 @@ pub fn understood(source: &Source, text: &str) -> Vec<Credential> {
 }
 
 /// A file's text, which may hold keys.
-fn content(path: &Path) -> Result<Zeroizing<String>, String> {
+pub(crate) fn content(path: &Path) -> Result<Zeroizing<String>, String> {
     let read = || -> io::Result<Zeroizing<String>> {
         let mut text = Zeroizing::new(String::new());
         fs::File::open(path)?.take(LARGEST + 1).read_to_string(&mut text)?;

@@ -17,7 +17,7 @@ struct Claims {
 }
 
 /// Its life, or why that cannot be read.
-pub(super) fn life(token: &str) -> Result<Evidence, String> {
+pub(crate) fn life(token: &str) -> Result<Evidence, String> {
     let mut parts = token.trim().split('.');
     let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {

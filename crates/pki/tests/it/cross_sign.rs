@@ -65,23 +65,40 @@ fn all_judges_agree_on_the_matrix() {
 fn all_judges_agree_where_the_old_root_has_no_key_identifier() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let (config, key_file) = (path("config"), path("key"));
-    let text = "[req]\ndistinguished_name = dn\nx509_extensions = v3\n[dn]\n[v3]\n\
-                basicConstraints = critical,CA:TRUE\nkeyUsage = critical,digitalSignature,keyEncipherment,keyCertSign\n\
-                subjectKeyIdentifier = none\nauthorityKeyIdentifier = none\n";
+    let (config, key_file, request) = (path("config"), path("key"), path("request"));
+    // By `openssl ca`, the only command that all versions can tell when a certificate begins: the tests take place at a fixed
+    // time, and a root that began at the time of this machine would not have begun then.
+    let text = format!(
+        "[req]\ndistinguished_name = dn\n[dn]\n[v3]\n\
+         basicConstraints = critical,CA:TRUE\nkeyUsage = critical,digitalSignature,keyEncipherment,keyCertSign\n\
+         subjectKeyIdentifier = none\nauthorityKeyIdentifier = none\n\
+         [ca]\ndefault_ca = own\n[own]\ndatabase = {}\nnew_certs_dir = {}\npolicy = any\ndefault_md = sha256\n\
+         rand_serial = yes\nunique_subject = no\n[any]\ncommonName = supplied\n",
+        path("index"),
+        directory.path().display()
+    );
     std::fs::write(&config, text).unwrap();
+    std::fs::write(path("index"), "").unwrap();
     let old_key = key(KeyAlgorithm::Rsa2048, 0);
     std::fs::write(&key_file, old_key.to_pem(KeyEncoding::Pkcs8).unwrap().expose()).unwrap();
-    for extra in [&["-x509"][..], &[]] {
+    let asked = ["req", "-new", "-config", &config, "-key", &key_file, "-subj", "/CN=ca", "-out", &request];
+    let Some(_) = openssl(&asked, "") else { return };
+    // Without extensions it is older still: a root of version 1.
+    for extra in [&["-extensions", "v3"][..], &[]] {
         let args = [
-            &["req", "-new", "-config", &config, "-key", &key_file, "-subj", "/CN=ca", "-days", "3650"],
-            extra,
+            "ca",
+            "-batch",
+            "-selfsign",
+            "-notext",
+            "-config",
+            &config,
+            "-keyfile",
+            &key_file,
+            "-in",
+            &request,
         ];
-        let Some(mut pem) = openssl(&args.concat(), "") else { return };
-        if extra.is_empty() {
-            // Older still: a root of version 1.
-            pem = openssl(&["x509", "-req", "-signkey", &key_file, "-days", "3650"], pem).unwrap();
-        }
+        let begins = ["-startdate", "20261101000000Z", "-enddate", "20361101000000Z"];
+        let pem = openssl(&[&args[..], &begins, extra].concat(), "").unwrap();
         let old = Certificate::from_pem(pem).unwrap();
         if old.ski().is_some() {
             println!("SKIPPED: this openssl writes a key identifier into every root");

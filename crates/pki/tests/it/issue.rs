@@ -3,7 +3,7 @@
 use kubecert_pki::{
     Certificate, ChainError, DistinguishedName, ExtendedKeyUsage, IssueError, Issuer, IssuerError,
     KeyAlgorithm, KeyUsage, SubjectAltName, Template, Usage, issue, self_signed_ca, verify_chain,
-    verify_server_name,
+    verify_server_name, vouch,
 };
 
 use crate::common::{Case, ca, days, key, now, openssl, openssl_verify, quick_key, serial, server_template};
@@ -150,4 +150,20 @@ fn shapes_can_be_changed_in_place() {
     let issued = issue(&shape, quick_key().public_key(), &ca("ca", quick_key()), days(1), &serial()).unwrap();
     assert_eq!(issued.sans(), [SubjectAltName::dns("new")]);
     assert_eq!(issued.extended_key_usage(), Some(&[ExtendedKeyUsage::ServerAuth][..]));
+}
+
+#[test]
+fn one_key_vouches_for_another_and_only_the_holders_own_does() {
+    let (ca_key, old, new) = (quick_key(), quick_key(), quick_key());
+    let issuer = ca("ca", ca_key);
+    let holder = issue(&server_template(), old.public_key(), &issuer, days(1), &serial()).unwrap();
+    let shape = Template::bare(DistinguishedName::common_name("proof").unwrap());
+    let proof = vouch(&holder, &old, &shape, new.public_key(), days(1), &serial()).unwrap();
+    assert!(proof.signed_by(&holder).is_ok());
+    assert!(new.matches(&proof) && !proof.is_ca());
+    // The holder is no CA, so that this opens nothing.
+    let roots = [issuer.certificate().clone()];
+    assert!(verify_chain(&proof, std::slice::from_ref(&holder), &roots, now(), Usage::ClientAuth).is_err());
+    let refused = vouch(&holder, &new, &shape, new.public_key(), days(1), &serial());
+    assert!(matches!(refused, Err(IssueError::OtherKey { .. })));
 }

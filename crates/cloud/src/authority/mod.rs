@@ -1,0 +1,49 @@
+//! An authority for the infrastructure of AKS Arc, and a client of one.
+//!
+//! The vendor's agents are closed; what they say to each other is public (`github.com/microsoft/moc`, Apache-2.0: definitions and
+//! a client library). Here is a client that does what public clients do, and an authority that speaks the same API to them:
+//! login by token, certificates that renew themselves, identities, the CA's rotation with an overlap.
+//!
+//! **It is not the vendor's agent, and conforming with it is not claimed.** What that one does beyond public knowledge is marked
+//! "assumed", here and in the names of tests.
+//!
+//! The client does not repeat what is known to be wrong with the public one: the port is a setting, files are replaced as a whole
+//! and readable by their owner alone, errors are never swallowed, and where there is no usable client certificate there is no
+//! connection.
+//!
+//! * `wire.rs`, `code.rs`: messages and codes. `login_file.rs`, `access_file.rs`: the two files that clients have.
+//! * `request.rs`, `ca.rs`: what is asked to be signed, and what is signed. `token.rs`: JWTs.
+//! * `document.rs`, `live.rs`, `store.rs`, `owner.rs`: what an authority keeps, where, and who changes it.
+//! * `call.rs`, `tls.rs`, `client.rs`: the client. `service.rs`, `server.rs`: the server.
+
+mod access_file;
+mod assignments;
+mod ca;
+mod call;
+mod client;
+mod code;
+mod document;
+mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
+mod live;
+mod login_file;
+mod owner;
+mod request;
+mod rights;
+mod server;
+mod service;
+mod store;
+mod tls;
+mod token;
+mod wire;
+
+pub use access_file::{AccessFile, AccessLock, RENEW_BELOW_PERCENT};
+pub use client::{Client, When, learn_roots, login, renew};
+pub use code::{MocCode, Refusal};
+pub use document::{Lifetimes, OldTokens};
+pub use error::AuthorityError;
+pub use login_file::{Address, ClientType, DEFAULT_LOGIN_PORT, DEFAULT_PORT, LoginFile};
+pub use owner::{Authority, FIRST_IDENTITY, IdentityInfo, Monitor, NewIdentity, Settings, Status};
+pub use server::{Server, ServerConfig};
