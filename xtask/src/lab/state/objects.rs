@@ -30,11 +30,11 @@ pub(super) fn check(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
             ensure(running == all && all > 0, format!("{running} of {all} run"))
         });
     }
-    verdict
-        .check("API: the aggregated API answers", || ensure(workloads::answers(&case.spec), "it does not"));
     published(case, verdict);
     tokens(case, verdict);
     if workloads::has_aggregated(&case.spec) {
+        let answers = || ensure(workloads::answers(&case.spec), "it does not");
+        verdict.check("API: the aggregated API answers", answers);
         aggregated(case, verdict);
     }
     verdict.check("etcd: the shared front-proxy certificates are those in the files", || proxy_in_etcd(case));
