@@ -573,14 +573,14 @@ pub(super) fn restart_in_order(
     after: &[StepId],
     mut step: impl FnMut(Running<'_>, &[StepId]) -> StepId,
 ) -> Vec<StepId> {
+    let [network, names, others] = rollout_groups(&api.workloads);
     let mut steps = Vec::new();
     let mut before = after.to_vec();
-    for group in rollout_groups(&api.workloads).into_iter().filter(|group| !group.is_empty()) {
-        let group: Vec<StepId> =
-            group.into_iter().map(|workload| step(Running::Workload(workload), &before)).collect();
-        steps.extend(&group);
-        before = group;
+    for group in [network, names].into_iter().filter(|group| !group.is_empty()) {
+        before = group.into_iter().map(|workload| step(Running::Workload(workload), &before)).collect();
+        steps.extend(&before);
     }
+    steps.extend(others.into_iter().map(|workload| step(Running::Workload(workload), &before)));
     steps.extend(api.bare_pods.iter().map(|pod| step(Running::BarePod(pod), &before)));
     steps
 }
