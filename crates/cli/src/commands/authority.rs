@@ -79,7 +79,7 @@ fn init(global: &GlobalArgs, args: &InitArgs) -> Result<Exit, CliError> {
     let file = args.login_file.clone().unwrap_or_else(|| args.dir.join("admin-login.yaml"));
     admin.write(&file).map_err(told)?;
     let text = format!(
-        "The authority {} is in {} \nThe login file of its administrator {} is {} \n",
+        "The authority {} is in {}\nThe login file of its administrator {} is {}\n",
         settings.name,
         args.dir.display(),
         admin.name,
@@ -94,7 +94,7 @@ async fn serve(global: &GlobalArgs, args: &ServeArgs) -> Result<Exit, CliError> 
     let config = ServerConfig { listen: *listen, port: ports.port, login_port: ports.login_port };
     let server = Server::start(authority, config).await.map_err(told)?;
     let (main, login) = (server.main(), server.login());
-    let text = format!("Serving at {main} \nTaking logins at {login} \n");
+    let text = format!("Serving at {main}\nTaking logins at {login}\n");
     show(global, &text, &json!({"listening": main, "listening_for_logins": login}))?;
     let unheard = |error| CliError::because(Kind::Internal, "cannot listen for signals", error);
     let mut terminate =
@@ -182,7 +182,7 @@ async fn identity(global: &GlobalArgs, verb: &IdentityVerb) -> Result<Exit, CliE
                 Side::Client(mut client) => client.revoke(&args.name).await,
             };
             revoked.map_err(told)?;
-            let text = format!("Revoked identity {} \n", args.name);
+            let text = format!("Revoked identity {}\n", args.name);
             show(global, &text, &json!({"name": args.name, "done": "Revoked"}))
         }
         IdentityVerb::Assign(args) => {
@@ -191,7 +191,7 @@ async fn identity(global: &GlobalArgs, verb: &IdentityVerb) -> Result<Exit, CliE
                 Side::Client(mut client) => client.assign_role(&args.name, &args.role).await,
             };
             assigned.map_err(told)?;
-            let text = format!("Identity {} has the role {} \n", args.name, args.role);
+            let text = format!("Identity {} has the role {}\n", args.name, args.role);
             show(global, &text, &json!({"name": args.name, "role": args.role, "done": "Assigned"}))
         }
         IdentityVerb::List(side) => {
@@ -323,7 +323,7 @@ fn handed_out(global: &GlobalArgs, what: &str, path: &Path, login: &LoginFile) -
             login.name
         ))
     })?;
-    let text = format!("{what} identity {} ; its login file is {} \n", login.name, path.display());
+    let text = format!("{what} identity {}; its login file is {}\n", login.name, path.display());
     show(global, &text, &json!({"name": login.name, "done": what, "login_file": path}))
 }
 
