@@ -71,21 +71,26 @@ pub(super) fn and_undo(stage: &mut Stage) -> Result<Ended> {
     /// Into each phase so many steps, in the middle of a visit where there is one.
     const POINTS: [(&str, usize); 4] = [("prepare", 4), ("introduce", 9), ("switch", 8), ("switch", 24)];
     for (phase, steps) in POINTS {
-        let left = Cell::new(steps);
         stage.healthy()?;
-        let mut run = stage.rotate()?;
-        let there = run.until(|told| {
-            if told.event == "step-started" && told.phase == phase {
-                left.set(left.get() - 1);
-            }
-            left.get() == 0
-        })?;
-        ensure!(there, "the run ended before step {steps} of phase {phase}");
-        run.kill()?;
+        at_step(stage, phase, steps)?;
         eprintln!("    killed at step {steps} of phase {phase}");
         stage.undo()?;
     }
     Ok(Ended::Undone)
+}
+
+/// Starts a rotation, and kills it when so many steps of a phase have begun.
+pub(super) fn at_step(stage: &mut Stage, phase: &str, steps: usize) -> Result<()> {
+    let left = Cell::new(steps);
+    let mut run = stage.rotate()?;
+    let there = run.until(|told| {
+        if told.event == "step-started" && told.phase == phase {
+            left.set(left.get() - 1);
+        }
+        left.get() == 0
+    })?;
+    ensure!(there, "the run ended before step {steps} of phase {phase}");
+    run.kill()
 }
 
 /// Which records there were.

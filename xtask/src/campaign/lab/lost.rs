@@ -1,11 +1,11 @@
 //! The operator's machine is lost in the middle of a rotation, and the run's records with it.
 
-use std::cell::Cell;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::faults::Ended;
+use super::kill;
 use super::stage::Stage;
 
 /// The new CA's key, where a rotation stages it.
@@ -40,16 +40,7 @@ pub(super) fn records_and_key(stage: &mut Stage) -> Result<Ended> {
 
 /// Kills a rotation when so many steps of a phase have begun, and removes its directory.
 fn lose(stage: &mut Stage, phase: &str, steps: usize) -> Result<()> {
-    let left = Cell::new(steps);
-    let mut run = stage.rotate()?;
-    let there = run.until(|told| {
-        if told.event == "step-started" && told.phase == phase {
-            left.set(left.get() - 1);
-        }
-        left.get() == 0
-    })?;
-    ensure!(there, "the run ended before step {steps} of phase {phase}");
-    run.kill()?;
+    kill::at_step(stage, phase, steps)?;
     let journal = stage.journal()?.context("there is no journal")?;
     let directory = journal.parent().context("the journal lies nowhere")?;
     eprintln!("    killed at step {steps} of phase {phase}; {} is removed", directory.display());
