@@ -69,9 +69,11 @@ impl Scope {
         match (self, domain) {
             (Scope::All, _)
             | (Scope::ClusterCa, TrustDomain::Cluster)
+            | (Scope::EtcdCa, TrustDomain::Etcd)
             | (Scope::FrontProxy, TrustDomain::FrontProxy) => true,
             (Scope::ClusterCa | Scope::EtcdCa, TrustDomain::FrontProxy)
-            | (Scope::EtcdCa | Scope::FrontProxy, TrustDomain::Cluster) => false,
+            | (Scope::EtcdCa | Scope::FrontProxy, TrustDomain::Cluster)
+            | (Scope::ClusterCa | Scope::FrontProxy, TrustDomain::Etcd) => false,
         }
     }
 }

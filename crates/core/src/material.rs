@@ -48,6 +48,8 @@ pub enum Content {
         /// The client's private key.
         key: Part,
     },
+    /// A kubeconfig that comes to trust these parts and stays what it is otherwise: its client's credentials are elsewhere.
+    KubeconfigRoots(Vec<Part>),
     /// A symbolic link to this target, flipped atomically.
     Link(String),
     /// The bytes that were there when the run began, from the node's own backup.

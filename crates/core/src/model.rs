@@ -145,12 +145,15 @@ impl fmt::Display for Component {
 
 /// A set of certificates that are verified against the same root.
 ///
-/// AKS engine has two: one CA signs for servers, clients and etcd alike; the front proxy has a CA of its own.
+/// AKS engine has two: one CA signs for servers, clients and etcd alike; the front proxy has a CA of its own. kubeadm has
+/// a third one for etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustDomain {
-    /// Servers, clients, etcd.
+    /// Servers and clients, and etcd where that has no CA of its own.
     Cluster,
+    /// etcd's members and clients, where they have a CA of their own.
+    Etcd,
     /// The API server as a client of aggregated API servers.
     FrontProxy,
 }
@@ -159,6 +162,7 @@ impl fmt::Display for TrustDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             TrustDomain::Cluster => "cluster",
+            TrustDomain::Etcd => "etcd",
             TrustDomain::FrontProxy => "front-proxy",
         })
     }
@@ -181,6 +185,10 @@ pub enum Layout {
     /// AKS engine, on Azure and Azure Stack Hub: etcd and kubelet as systemd units, control planes as static pods,
     /// one CA for all but the front proxy, service-account tokens signed with the API server's TLS key.
     AksEngine,
+    /// kubeadm, with stacked etcd: all control planes and etcd as static pods, CAs of their own for etcd and for the front
+    /// proxy, each control plane with leaves of its own, kubeconfigs that hold their credentials, a key pair of their own
+    /// for service-account tokens.
+    Kubeadm,
 }
 
 /// A Kubernetes version, of which only major and minor decide anything.

@@ -315,6 +315,8 @@ pub enum ApiObject {
     TokenSecret(ObjectRef),
     /// The `caBundle` of an object.
     CaBundle(CaBundleHolder),
+    /// `kube-public/cluster-info`: the CA that joining nodes are told.
+    ClusterInfo,
     /// A workload: the annotation of its pods, and the pods.
     Workload(WorkloadRef),
     /// A pod that nobody controls.
@@ -327,6 +329,7 @@ impl fmt::Display for ApiObject {
             ApiObject::TlsSecret(secret) => write!(f, "TLS Secret {secret}"),
             ApiObject::TokenSecret(secret) => write!(f, "token Secret {secret}"),
             ApiObject::CaBundle(holder) => write!(f, "caBundle of {holder}"),
+            ApiObject::ClusterInfo => f.write_str("ConfigMap kube-public/cluster-info"),
             ApiObject::Workload(workload) => workload.fmt(f),
             ApiObject::Pod(pod) => write!(f, "pod {pod}"),
         }
@@ -428,6 +431,11 @@ pub enum Action {
     SetCaBundle {
         /// Which one.
         holder: CaBundleHolder,
+        /// The roots.
+        roots: Vec<Part>,
+    },
+    /// Tells joining nodes these CAs, in `kube-public/cluster-info`.
+    PublishClusterInfo {
         /// The roots.
         roots: Vec<Part>,
     },

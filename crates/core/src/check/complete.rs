@@ -184,14 +184,13 @@ fn files_of_old_pki<'a>(
 ) -> impl Iterator<Item = String> + 'a {
     let cluster = inventory.current_ca().filter(|_| scope.covers(TrustDomain::Cluster));
     let mut authorities: BTreeSet<&str> = cluster.map(|ca| ca.fingerprint.as_str()).into_iter().collect();
-    let front_proxy = facts
-        .file(&crate::layout::certificate_file("proxy-ca.crt"))
-        .filter(|_| scope.covers(TrustDomain::FrontProxy));
-    authorities.extend(
-        front_proxy
-            .and_then(|file| file.certificates.first())
-            .map(|certificate| certificate.fingerprint.as_str()),
-    );
+    let layout = inventory.cluster.layout;
+    for domain in [TrustDomain::Etcd, TrustDomain::FrontProxy] {
+        let own = domain == TrustDomain::FrontProxy || layout.etcd_domain() == domain;
+        let file = facts.file(&layout.authority(domain).0).filter(|_| own && scope.covers(domain));
+        let first = file.and_then(|file| file.certificates.first());
+        authorities.extend(first.map(|certificate| certificate.fingerprint.as_str()));
+    }
     in_use(facts)
         .filter(move |file| {
             file.certificates.iter().any(|certificate| {
@@ -290,10 +289,17 @@ pub fn names(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     if let Some(ca) = inventory.current_ca() {
         seen.extend(common_name(&ca.subject).map(|name| (TrustDomain::Cluster, name)));
     }
-    for facts in inventory.nodes.values().filter_map(Observed::seen) {
-        let file = facts.file(&crate::layout::certificate_file("proxy-ca.crt"));
-        let subject = file.and_then(|file| file.certificates.first()).map(|ca| ca.subject.as_str());
-        seen.extend(subject.and_then(common_name).map(|name| (TrustDomain::FrontProxy, name)));
+    let layout = inventory.cluster.layout;
+    let own = [TrustDomain::Etcd, TrustDomain::FrontProxy];
+    let own = own.into_iter().filter(|domain| {
+        *domain == TrustDomain::FrontProxy || layout.etcd_domain() == TrustDomain::Etcd
+    });
+    for domain in own {
+        for facts in inventory.nodes.values().filter_map(Observed::seen) {
+            let file = facts.file(&layout.authority(domain).0);
+            let subject = file.and_then(|file| file.certificates.first()).map(|ca| ca.subject.as_str());
+            seen.extend(subject.and_then(common_name).map(|name| (domain, name)));
+        }
     }
     let mut violations = Vec::new();
     for order in &plan.authorities {

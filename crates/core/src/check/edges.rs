@@ -13,7 +13,7 @@ use crate::world::{Ended, Generations, Kind, Presented, Process, Rules, Slot, Va
 /// A diversion does not count here: a node's timer takes it away if kubecert is no more, so that whatever is true behind
 /// it must be good enough without it.
 pub fn trust(world: &World) -> Vec<Violation> {
-    let mut violations = Vec::new();
+    let mut violations = of_etcd(world);
     let rules = world.rules(TrustDomain::Cluster);
     let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
         edge.judge(client, server, rules, &mut violations);
@@ -23,13 +23,6 @@ pub fn trust(world: &World) -> Vec<Violation> {
         let who = server.who.as_ref();
         for client in &clients {
             with_client(server, client, &mut check);
-        }
-        for etcd in world.each(Component::Etcd) {
-            // AKS engine's API servers know their own member only (`--etcd-servers=https://127.0.0.1:2379`), but the
-            // others are as good, and other installations name them all.
-            let member = etcd.who.as_ref();
-            check(who, member, Edge::of(server.possible(Slot::EtcdCa), etcd.possible(Slot::Serving)));
-            check(who, member, Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa)));
         }
         for kubelet in world.each(Component::Kubelet) {
             with_kubelet(server, kubelet, &mut check);
@@ -45,25 +38,61 @@ pub fn trust(world: &World) -> Vec<Violation> {
             }
         }
     }
-    for member in world.each(Component::Etcd) {
-        let who = member.who.as_ref();
-        check(&"kubecert", who, Edge::of(Some(Values::held(world.ours.0)), member.possible(Slot::Serving)));
-        let ours = Some(Values::one(Value::Presents(world.ours.1)));
-        check(&"kubecert", who, Edge::back(ours, member.possible(Slot::ClientCa)));
-        // A member's gRPC gateway dials its own client port with its server certificate.
-        check(who, who, Edge::of(member.possible(Slot::ClientCa), member.possible(Slot::Serving)));
-        for peer in world.each(Component::Etcd) {
-            let other = peer.who.as_ref();
-            check(who, other, Edge::of(member.possible(Slot::PeerCa), peer.possible(Slot::Peer)));
-            check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
-        }
-    }
     let rules = world.rules(TrustDomain::FrontProxy);
     for server in world.each(Component::ApiServer) {
         for pod in &world.pod_servers {
             let name = format_args!("pods with Secret {}", pod.secret);
             let edge = Edge::back(server.possible(Slot::ProxyClient), Some(Values::held(world.extension)));
             edge.judge(server.who.as_ref(), &name, rules, &mut violations);
+        }
+    }
+    violations
+}
+
+/// What etcd's members make of each other and of their clients.
+fn of_etcd(world: &World) -> Vec<Violation> {
+    let mut violations = among_members(world);
+    let rules = world.rules(world.layout.etcd_domain());
+    for etcd in world.each(Component::Etcd) {
+        let member = etcd.who.as_ref();
+        // A member's gRPC gateway dials its own client port with its server certificate.
+        let gateway = Edge::of(etcd.possible(Slot::ClientCa), etcd.possible(Slot::Serving));
+        gateway.judge(member, member, rules, &mut violations);
+        for server in world.each(Component::ApiServer) {
+            // API servers of both layouts know their own member only (`--etcd-servers=https://127.0.0.1:2379`), but the
+            // others are as good, and other installations name them all.
+            with_etcd(server, etcd, rules, &mut violations);
+        }
+    }
+    violations
+}
+
+/// What an API server, as a client, and an etcd member make of each other.
+fn with_etcd(server: &Process, etcd: &Process, rules: Rules, violations: &mut Vec<Violation>) {
+    let (who, member) = (server.who.as_ref(), etcd.who.as_ref());
+    let there = Edge::of(server.possible(Slot::EtcdCa), etcd.possible(Slot::Serving));
+    there.judge(who, member, rules, violations);
+    let back = Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa));
+    back.judge(who, member, rules, violations);
+}
+
+/// What etcd's members make of each other, and of us.
+fn among_members(world: &World) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let rules = world.rules(world.layout.etcd_domain());
+    let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
+        edge.judge(client, server, rules, &mut violations);
+    };
+    let ours = Some(Values::one(Value::Presents(world.ours.1)));
+    let our_roots = Some(Values::held(world.ours_of_etcd));
+    for member in world.each(Component::Etcd) {
+        let who = member.who.as_ref();
+        check(&"kubecert", who, Edge::of(our_roots, member.possible(Slot::Serving)));
+        check(&"kubecert", who, Edge::back(ours, member.possible(Slot::ClientCa)));
+        for peer in world.each(Component::Etcd) {
+            let other = peer.who.as_ref();
+            check(who, other, Edge::of(member.possible(Slot::PeerCa), peer.possible(Slot::Peer)));
+            check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
         }
     }
     violations
@@ -334,38 +363,25 @@ pub(super) enum Need<'a> {
 /// Why something would be asked of those who cannot answer yet: all connections that the answer depends on, each of which
 /// one side refuses for sure or perhaps.
 pub(super) fn unanswered(world: &World, need: Need<'_>) -> Vec<Violation> {
-    let mut violations = Vec::new();
+    let mut violations = among_members(world);
+    if need == Need::Etcd {
+        return violations;
+    }
+    let needed = |server: &&Process| !matches!(need, Need::ApiServer(node) if *node != server.who.node);
+    for server in world.each(Component::ApiServer).filter(needed) {
+        for etcd in world.each(Component::Etcd).filter(|etcd| etcd.who.node == server.who.node) {
+            with_etcd(server, etcd, world.rules(world.layout.etcd_domain()), &mut violations);
+        }
+    }
     let rules = world.rules(TrustDomain::Cluster);
     let mut check = |client: &dyn fmt::Display, server: &dyn fmt::Display, edge: Edge| {
         edge.judge(client, server, rules, &mut violations);
     };
     let ours = Some(Values::one(Value::Presents(world.ours.1)));
     let our_roots = Some(Values::held(world.ours.0));
-    for member in world.each(Component::Etcd) {
-        let who = member.who.as_ref();
-        check(&"kubecert", who, Edge::of(our_roots, member.possible(Slot::Serving)));
-        check(&"kubecert", who, Edge::back(ours, member.possible(Slot::ClientCa)));
-        for peer in world.each(Component::Etcd) {
-            let other = peer.who.as_ref();
-            check(who, other, Edge::of(member.possible(Slot::PeerCa), peer.possible(Slot::Peer)));
-            check(who, other, Edge::back(member.possible(Slot::Peer), peer.possible(Slot::PeerCa)));
-        }
-    }
-    if need == Need::Etcd {
-        return violations;
-    }
     let me = ApiClient { who: Name::Fixed("kubecert"), roots: our_roots, leaf: ours };
-    for server in world.each(Component::ApiServer) {
-        if matches!(need, Need::ApiServer(node) if *node != server.who.node) {
-            continue;
-        }
-        let who = server.who.as_ref();
+    for server in world.each(Component::ApiServer).filter(needed) {
         with_client(server, &me, &mut check);
-        for etcd in world.each(Component::Etcd).filter(|etcd| etcd.who.node == server.who.node) {
-            let member = etcd.who.as_ref();
-            check(who, member, Edge::of(server.possible(Slot::EtcdCa), etcd.possible(Slot::Serving)));
-            check(who, member, Edge::back(server.possible(Slot::EtcdClient), etcd.possible(Slot::ClientCa)));
-        }
         for process in world.processes() {
             let concerned = match (need, process.who.kind) {
                 (Need::Kubelet(node), Kind::Component(Component::Kubelet)) => *node == process.who.node,

@@ -53,10 +53,17 @@ pub fn end(plan: &Plan, world: &World) -> Vec<Violation> {
                 world.strategy == Strategy::CrossSigned
                     || process.who.kind != Kind::Component(Component::KubeProxy)
             };
-            violations.extend(held(world, &TOKEN_KEYS, Generations::NEW, |_| true));
+            let keys = if world.tokens_change { Generations::NEW } else { Generations::OLD };
+            violations.extend(held(world, &TOKEN_KEYS, keys, |_| true));
             violations.extend(held(world, &ROOTS, Generations::NEW, reached));
-            for pod in pods.filter(|pod| pod.token.perhaps() != Generations::NEW) {
-                violations.push(left(pod.name.to_string(), "its token may be of the old key"));
+            for pod in pods {
+                if pod.token.perhaps() != keys {
+                    violations.push(left(pod.name.to_string(), "its token may be of the old key"));
+                }
+                // With bundles pods go on trusting both CAs until they are restarted the next time.
+                if world.strategy == Strategy::CrossSigned && pod.roots.perhaps() != Generations::NEW {
+                    violations.push(left(pod.name.to_string(), "it may hold the old CA"));
+                }
             }
         }
     }

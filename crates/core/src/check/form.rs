@@ -90,6 +90,7 @@ fn control_planes_in_line(phase: &Phase, order: &Order<'_>) -> Vec<Violation> {
                 Action::Divert { .. }
                 | Action::ReplaceStaticPod { component: Component::ApiServer, .. }
                 | Action::EndProcess { component: Component::ApiServer }
+                | Action::EndProcess { component: Component::Etcd }
                 | Action::RestartUnit { component: Component::Etcd, .. },
                 Target::Node(node),
             ) => Some((step, node)),
@@ -151,7 +152,9 @@ fn may_read(component: Component, path: &str) -> bool {
     match component {
         Component::Scheduler | Component::KubeProxy => ["ca.crt", "client.crt", "client.key"]
             .iter()
-            .any(|file| path == crate::layout::certificate_file(file)),
+            .map(|file| crate::layout::certificate_file(file))
+            .chain([format!("{}/scheduler.conf", crate::layout::kubeadm::DIRECTORY)])
+            .any(|file| path == file),
         Component::Kubelet | Component::Etcd => !crate::layout::is_staged(path),
         Component::ApiServer | Component::ControllerManager => true,
     }
@@ -169,9 +172,9 @@ fn leaves_are_seen(plan: &Plan) -> Vec<Violation> {
         })
         .collect();
     let shown = |leaf: &str| {
-        ["apiserver", "etcdserver"].contains(&leaf)
+        let kind = leaf.split('/').next().unwrap_or_default();
+        ["apiserver", "etcdserver", "etcd-server", "etcd-peer", "kubelet-server"].contains(&kind)
             || leaf.starts_with("etcdpeer")
-            || leaf.starts_with("kubelet-server/")
     };
     plan.leaves
         .iter()
@@ -190,7 +193,8 @@ fn servers(plan: &Plan) -> BTreeSet<Server> {
             | Action::EndProcess { component: Component::ApiServer } => {
                 servers.insert(Server::ApiServer(node.clone()));
             }
-            Action::RestartUnit { component: Component::Etcd, .. } => {
+            Action::RestartUnit { component: Component::Etcd, .. }
+            | Action::EndProcess { component: Component::Etcd } => {
                 servers.insert(Server::EtcdClient(node.clone()));
                 servers.insert(Server::EtcdPeer(node.clone()));
             }
@@ -273,7 +277,8 @@ fn staged_before_use(plan: &Plan) -> Vec<Violation> {
 
 /// Files below kubecert's own directory that a text names.
 fn mentioned(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices(crate::layout::STAGE).map(|(at, _)| {
+    let stages = [crate::layout::STAGE, crate::layout::kubeadm::TRANSITION];
+    stages.into_iter().flat_map(|stage| text.match_indices(stage)).map(|(at, _)| {
         let rest = &text[at..];
         let end = rest.find(|c: char| c.is_whitespace() || "\"',]".contains(c)).unwrap_or(rest.len());
         &rest[..end]

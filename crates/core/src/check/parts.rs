@@ -19,7 +19,7 @@ pub(super) fn named(plan: &Plan) -> BTreeMap<Part, StepId> {
                 files.iter().flat_map(|file| parts(&file.content)).for_each(&mut add);
             }
             Action::ReplaceStaticPod { manifest, .. } => parts(manifest).into_iter().for_each(&mut add),
-            Action::SetCaBundle { roots, .. } => roots.iter().cloned().for_each(&mut add),
+            Action::SetCaBundle { roots, .. } | Action::PublishClusterInfo { roots } => roots.iter().cloned().for_each(&mut add),
             Action::WriteTlsSecret { leaf, .. } => add(Part::Leaf(leaf.clone(), Generation::New)),
             Action::UseCredentials { roots, .. } => roots.iter().copied().map(authority).for_each(&mut add),
             Action::ShareFrontProxy => add(Part::Ca(TrustDomain::FrontProxy, Generation::New)),
@@ -42,7 +42,7 @@ const fn authority(ca: CaRef) -> Part {
 
 fn parts(content: &Content) -> Vec<Part> {
     match content {
-        Content::Parts(parts) => parts.clone(),
+        Content::Parts(parts) | Content::KubeconfigRoots(parts) => parts.clone(),
         Content::Kubeconfig { roots, chain, key } => {
             roots.iter().chain(chain).chain([key]).cloned().collect()
         }

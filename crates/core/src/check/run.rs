@@ -334,7 +334,8 @@ pub fn acceptance(world: &World) -> Vec<Acceptance> {
 /// How what is accepted there before and after the run is related. Tokens are verified by keys, which are what they are.
 fn kinship(world: &World, slot: Slot) -> Kinship {
     match slot {
-        Slot::ClientCa | Slot::PeerCa => world.kinship(TrustDomain::Cluster),
+        Slot::ClientCa => world.kinship(TrustDomain::Cluster),
+        Slot::PeerCa => world.kinship(world.layout.etcd_domain()),
         Slot::RequestHeaderCa => world.kinship(TrustDomain::FrontProxy),
         _ => Kinship::Strangers,
     }

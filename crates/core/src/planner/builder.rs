@@ -89,6 +89,7 @@ fn patience(action: &Action) -> Patience {
         | Action::ShareFrontProxy
         | Action::WriteTlsSecret { .. }
         | Action::SetCaBundle { .. }
+        | Action::PublishClusterInfo { .. }
         | Action::RebuildExtensionAuthentication
         | Action::ReleaseLease
         | Action::UseCredentials { .. }

@@ -20,20 +20,19 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged, staged_front_proxy,
-    trusted_files,
+    Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged_authorities,
 };
 use super::cross_signed::{
     admin_kubeconfig, advertised, end, finish, kept, kubelet_presents, notices, renew_secrets,
     renew_workloads, replace_apiserver, replace_controller_manager, restart_etcd, restart_kubelet,
-    started_after, write_one, yield_leadership,
+    started_after, yield_leadership,
 };
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
-use crate::inventory::{Inventory, Server};
+use crate::inventory::Inventory;
 use crate::layout::{self, certificate_file, manifest_file, transition_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, OperatingSystem, TrustDomain};
 use crate::plan::{Action, FileWrite, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
@@ -71,13 +70,13 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
 fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let apiserver = LeafId::from("apiserver");
     let mut transition = vec![
-        staged("ca-old.crt", vec![cluster_ca(OLD)], layout::public()),
-        staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
-        staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
-        staged("token-old.key", vec![Part::LeafKey(apiserver.clone(), OLD)], layout::private()),
-        staged("apiserver.key", vec![Part::LeafKey(apiserver, NEW)], layout::private()),
+        scene.staged("ca-old.crt", vec![cluster_ca(OLD)], layout::public()),
+        scene.staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
+        scene.staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
+        scene.staged("token-old.key", vec![Part::LeafKey(apiserver.clone(), OLD)], layout::private()),
+        scene.staged("apiserver.key", vec![Part::LeafKey(apiserver, NEW)], layout::private()),
     ];
-    transition.extend(staged_front_proxy(scene));
+    transition.extend(staged_authorities(scene));
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
     scene.prepare(&mut phase, |_| transition.clone());
     phase.barrier([Predicate::EtcdHealthy]);
@@ -107,7 +106,7 @@ fn introduce(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Resul
         let split = replace_controller_manager(&mut phase, master, manifest, after);
         let mut files = vec![roots_file(&BOTH)];
         if scene.front_proxy_ca().is_some() {
-            files.push(front_proxy_roots(&BOTH));
+            files.push(front_proxy_roots(scene, &BOTH));
         }
         files.extend(admin_kubeconfig(scene, &master.node.name).map(|file| with_both(file, OLD)));
         let written = phase.step(master.target(), "trust both CAs", Action::Write { files }, [split]);
@@ -160,12 +159,12 @@ fn introduce(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Resul
             ),
             started_after(master, Component::Scheduler, vec![certificate_file("ca.crt")]),
             started_after(master, Component::Etcd, vec![certificate_file("ca.crt")]),
-            etcd_advertises(master, &BOTH),
+            master.etcd_advertises(&BOTH),
             Predicate::AcceptsClientsOf { node: master.node.name.clone(), ca: ca(TrustDomain::Cluster, NEW) },
         ]);
     }
     for node in scene.nodes() {
-        phase.barrier(kubelet_trusts(node));
+        phase.barrier(kubelet_trusts(scene.layout, node));
     }
     if scene.front_proxy_ca().is_some() {
         let cas = BOTH.map(|generation| ca(TrustDomain::FrontProxy, generation)).to_vec();
@@ -190,7 +189,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         let mut files = master.hot_leaves(ChainForm::Bare);
         files.extend(pair(&LeafId::from("apiserver"), ChainForm::Bare, &certificate_file("apiserver")));
         if scene.front_proxy_ca().is_some() {
-            files.extend(front_proxy_pair());
+            files.extend(front_proxy_pair(scene, master.node));
         }
         files.extend(scene.kubelet_files(master.node, both()));
         files.extend(admin_kubeconfig(scene, &master.node.name).map(|file| with_both(file, NEW)));
@@ -290,15 +289,13 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         ]);
     }
     for node in scene.nodes() {
-        phase.barrier(kubelet_trusts(node));
-        phase.barrier([
-            kubelet_presents(&node.name),
-            Predicate::StartedAfter {
-                node: node.name.clone(),
-                component: Component::Kubelet,
-                files: scene.kubelet_start_files(node),
-            },
-        ]);
+        phase.barrier(kubelet_trusts(scene.layout, node));
+        phase.barrier(kubelet_presents(scene, node));
+        phase.barrier([Predicate::StartedAfter {
+            node: node.name.clone(),
+            component: Component::Kubelet,
+            files: scene.kubelet_start_files(node),
+        }]);
         if !scene.forgotten(node).is_empty() {
             phase.barrier([windows::holds_new_client(node)]);
         }
@@ -318,9 +315,11 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
     let mut kubelets: Vec<StepId> = Vec::new();
     let mut controller_managers = Vec::new();
     for master in &scene.masters {
-        let mut files = vec![roots_file(&[NEW]), write_one("ca.key", Part::CaKey(TrustDomain::Cluster, NEW))];
+        let mut files = vec![roots_file(&[NEW])];
+        let key = Content::one(Part::CaKey(TrustDomain::Cluster, NEW));
+        files.push(FileWrite { path: certificate_file("ca.key"), content: key, access: None });
         if scene.front_proxy_ca().is_some() {
-            files.push(front_proxy_roots(&[NEW]));
+            files.push(front_proxy_roots(scene, &[NEW]));
         }
         files.extend(admin_kubeconfig(scene, &master.node.name));
         let after = kubelets.last().copied().unwrap_or(begin);
@@ -381,7 +380,7 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
         phase.barrier(master.etcd_presents(ChainForm::Bare));
         phase.barrier([
             started_after(master, Component::Etcd, vec![certificate_file("ca.crt")]),
-            etcd_advertises(master, &[NEW]),
+            master.etcd_advertises(&[NEW]),
             master.apiserver_presents(ChainForm::Bare),
             master.apiserver_advertises(advertised(scene, &[NEW], &[NEW])),
             started_after(
@@ -393,7 +392,7 @@ fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phas
         ]);
     }
     for node in scene.nodes() {
-        phase.barrier(kubelet_trusts(node));
+        phase.barrier(kubelet_trusts(scene.layout, node));
     }
     phase.barrier(published_predicates(&[NEW]));
     phase.barrier([Predicate::EtcdHealthy]);
@@ -466,24 +465,17 @@ pub(super) fn restart_kubelet_for_trust(
     let unit = layout::kubelet_unit(node.system).to_owned();
     let action = Action::RestartUnit { unit, component: Component::Kubelet };
     let restarted = phase.step(on.clone(), "restart kubelet", action, after);
-    let predicates = kubelet_trusts(node).to_vec();
+    let predicates = kubelet_trusts(Layout::AksEngine, node).to_vec();
     phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
 }
 
-pub(super) fn kubelet_trusts(node: &Node) -> [Predicate; 2] {
+pub(super) fn kubelet_trusts(layout: Layout, node: &Node) -> [Predicate; 2] {
     let name = || node.name.clone();
-    let files = trusted_files(node.system);
+    let files = layout.kubelet_roots(node.system);
     [
         Predicate::StartedAfter { node: name(), component: Component::Kubelet, files },
         Predicate::NodeReady { node: name() },
     ]
-}
-
-pub(super) fn etcd_advertises(master: &Master<'_>, generations: &[Generation]) -> Predicate {
-    Predicate::Advertises {
-        server: Server::EtcdClient(master.node.name.clone()),
-        cas: generations.iter().map(|generation| ca(TrustDomain::Cluster, *generation)).collect(),
-    }
 }
 
 pub(super) fn published_predicates(generations: &[Generation]) -> [Predicate; 2] {

@@ -1,4 +1,4 @@
-//! What both plans for AKS engine's layout have in common.
+//! What plans have in common, whatever the layout.
 
 use std::net::IpAddr;
 
@@ -8,10 +8,10 @@ use crate::inventory::{
     ApiFacts, CaBundleHolder, CaRef, CertificateFacts, Inventory, NodeFacts, ObjectRef, Observed, Server,
     TlsSecret, WorkloadKind, WorkloadRef,
 };
-use crate::layout::{self, certificate_file, manifest_file, transition_file};
+use crate::layout::{self, Pair, certificate_file, manifest_file};
 use crate::manifest::{flag_values, set_flag};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Access, Action, AuthorityOrder, FileWrite, KeyOrder, LeafOrder, LeafShape, PlanError, Predicate, StepId,
     Target,
@@ -36,6 +36,7 @@ pub(super) struct Master<'a> {
     pub(super) address: IpAddr,
     /// The next control plane, to which new connections go meanwhile; `None` where there is only one.
     pub(super) neighbour: Option<(NodeName, IpAddr)>,
+    pub(super) layout: Layout,
     apiserver: String,
     controller_manager: String,
 }
@@ -43,6 +44,7 @@ pub(super) struct Master<'a> {
 /// The cluster as the planner sees it.
 pub(super) struct Scene<'a> {
     pub(super) inventory: &'a Inventory,
+    pub(super) layout: Layout,
     pub(super) naming: &'a Naming,
     /// What the run is limited to.
     scope: Scope,
@@ -77,12 +79,14 @@ impl<'a> Scene<'a> {
                     node,
                     address: address(node)?,
                     neighbour,
+                    layout: inventory.cluster.layout,
                     apiserver: manifest(inventory, &node.name, Component::ApiServer)?,
                     controller_manager: manifest(inventory, &node.name, Component::ControllerManager)?,
                 })
             })
             .collect::<Result<Vec<_>, PlanError>>()?;
-        Ok(Self { inventory, naming, scope, masters, agents: inventory.cluster.agents().collect() })
+        let layout = inventory.cluster.layout;
+        Ok(Self { inventory, layout, naming, scope, masters, agents: inventory.cluster.agents().collect() })
     }
 
     /// All nodes, masters in the order of their visits first.
@@ -112,10 +116,38 @@ impl<'a> Scene<'a> {
         if self.scope.covers(TrustDomain::Cluster) {
             orders.push(order(TrustDomain::Cluster, self.old_ca()?, cross_signed));
         }
+        if self.replaces_etcd_ca() {
+            let there = self.on_first_master(&self.layout.etcd_ca());
+            let unknown = || PlanError::TemplateUnknown { leaf: LeafId::from("etcd/ca") };
+            orders.push(order(TrustDomain::Etcd, there.ok_or_else(unknown)?, cross_signed));
+        }
         if let Some(front_proxy) = self.front_proxy_ca() {
             orders.push(order(TrustDomain::FrontProxy, front_proxy, false));
         }
         Ok(orders)
+    }
+
+    /// Whether etcd has a CA of its own that the run is for.
+    fn replaces_etcd_ca(&self) -> bool {
+        self.layout.etcd_domain() == TrustDomain::Etcd && self.scope.covers(TrustDomain::Etcd)
+    }
+
+    /// The old and new CAs, by generation, that kubecert itself verifies servers by.
+    pub(super) fn our_roots(&self, generations: &[Generation]) -> Vec<CaRef> {
+        let mut domains = vec![TrustDomain::Cluster];
+        domains.extend((self.layout.etcd_domain() == TrustDomain::Etcd).then_some(TrustDomain::Etcd));
+        let of = |domain| generations.iter().map(move |generation| ca(domain, *generation));
+        domains.into_iter().flat_map(of).collect()
+    }
+
+    /// A file in the transition directory.
+    pub(super) fn staged(&self, name: &str, parts: Vec<Part>, access: Access) -> FileWrite {
+        let path = self.layout.transition_file(name);
+        FileWrite { path, content: Content::Parts(parts), access: Some(access) }
+    }
+
+    fn on_first_master(&self, path: &str) -> Option<&'a CertificateFacts> {
+        self.facts(&self.masters.first()?.node.name)?.file(path)?.certificates.first()
     }
 
     /// The CA in force.
@@ -130,8 +162,7 @@ impl<'a> Scene<'a> {
 
     /// The front proxy's CA on the first control plane; `None` where the cluster has no aggregation.
     pub(super) fn present_front_proxy_ca(&self) -> Option<&'a CertificateFacts> {
-        let facts = self.facts(&self.masters.first()?.node.name)?;
-        facts.file(&certificate_file("proxy-ca.crt"))?.certificates.first()
+        self.on_first_master(&self.layout.front_proxy_ca())
     }
 
     /// Every leaf that is replaced.
@@ -140,7 +171,9 @@ impl<'a> Scene<'a> {
         if self.scope.covers(TrustDomain::Cluster) {
             self.cluster_leaves(&mut orders)?;
         }
-        if let (Some(_), Some(master)) = (self.front_proxy_ca(), self.masters.first()) {
+        if self.layout == Layout::Kubeadm {
+            self.own_leaves(&mut orders)?;
+        } else if let (Some(_), Some(master)) = (self.front_proxy_ca(), self.masters.first()) {
             orders.push(LeafOrder {
                 id: layout::front_proxy(),
                 domain: TrustDomain::FrontProxy,
@@ -153,28 +186,33 @@ impl<'a> Scene<'a> {
 
     fn cluster_leaves(&self, orders: &mut Vec<LeafOrder>) -> Result<(), PlanError> {
         for (id, present) in &self.inventory.description.certificates {
-            if id.as_str() != "ca" {
-                orders.push(LeafOrder {
-                    id: id.clone(),
-                    domain: TrustDomain::Cluster,
-                    shape: LeafShape::Like(present.pem.clone()),
-                    key: KeyOrder::New(present.key.clone()),
-                });
-            }
+            let domain = match id.as_str() {
+                "ca" => continue,
+                // Ours towards etcd.
+                "etcdclient" => self.layout.etcd_domain(),
+                _ => TrustDomain::Cluster,
+            };
+            orders.push(like(id.clone(), domain, present));
         }
-        for leaf in ["apiserver", "client", "kubectlClient", "etcdserver", "etcdclient"] {
+        let described: &[&str] = match self.layout {
+            Layout::AksEngine => &["apiserver", "client", "kubectlClient", "etcdserver", "etcdclient"],
+            Layout::Kubeadm => &["kubectlClient", "etcdclient"],
+        };
+        for leaf in described.iter().copied() {
             if !orders.iter().any(|order| order.id.as_str() == leaf) {
                 return Err(PlanError::TemplateUnknown { leaf: LeafId::from(leaf) });
             }
         }
         for node in self.nodes() {
             let name = &node.name;
-            orders.push(LeafOrder {
-                id: layout::kubelet_server(name),
-                domain: TrustDomain::Cluster,
-                shape: LeafShape::KubeletServer(name.clone(), node.address),
-                key: self.key_of(name, &format!("{}.crt", layout::kubelet_serving(node.system))),
-            });
+            if let Some(serving) = self.layout.kubelet_serving(node) {
+                orders.push(LeafOrder {
+                    key: self.key_of(name, &serving.certificate()),
+                    id: serving.leaf,
+                    domain: TrustDomain::Cluster,
+                    shape: LeafShape::KubeletServer(name.clone(), node.address),
+                });
+            }
             // A kubelet on Windows asks the cluster for its own.
             if self.has_kubelet_client(name) && node.system == OperatingSystem::Linux {
                 orders.push(LeafOrder {
@@ -187,15 +225,61 @@ impl<'a> Scene<'a> {
         }
         for secret in self.tls_secrets() {
             if let Some(leaf) = secret.chain.first() {
-                orders.push(LeafOrder {
-                    id: tls_secret_leaf(secret),
-                    domain: TrustDomain::Cluster,
-                    shape: LeafShape::Like(leaf.pem.clone()),
-                    key: KeyOrder::New(leaf.key.clone()),
-                });
+                orders.push(like(tls_secret_leaf(secret), TrustDomain::Cluster, leaf));
             }
         }
         Ok(())
+    }
+
+    /// The leaves that each control plane has of its own, each like the one that is there.
+    fn own_leaves(&self, orders: &mut Vec<LeafOrder>) -> Result<(), PlanError> {
+        for master in &self.masters {
+            let facts = self.facts(&master.node.name);
+            let there = |path: &str| facts.and_then(|facts| facts.file(path));
+            let mut pairs = self.layout.hot(master.node);
+            pairs.push(self.layout.api_server(master.node));
+            pairs.extend(self.front_proxy_ca().map(|_| self.layout.front_proxy(master.node)));
+            for pair in pairs.into_iter().filter(|pair| self.scope.covers(pair.domain)) {
+                let present = there(&pair.certificate()).and_then(|file| file.certificates.first());
+                let unknown = || PlanError::TemplateUnknown { leaf: pair.leaf.clone() };
+                orders.push(like(pair.leaf.clone(), pair.domain, present.ok_or_else(unknown)?));
+            }
+            for own in self.kubeconfigs(master.node) {
+                // The CA that it trusts comes first.
+                let client = there(&own.path).and_then(|file| file.certificates.last());
+                let unknown = || PlanError::TemplateUnknown { leaf: own.leaf.clone() };
+                orders.push(like(own.leaf.clone(), TrustDomain::Cluster, client.ok_or_else(unknown)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The kubeconfigs of a control plane that are there and hold their credentials themselves.
+    pub(super) fn kubeconfigs(&self, node: &Node) -> Vec<layout::Kubeconfig> {
+        let all = self.layout.kubeconfigs(node, &self.inventory.cluster.admin_user);
+        let there =
+            |own: &layout::Kubeconfig| self.facts(&node.name).is_some_and(|facts| facts.file(&own.path).is_some());
+        all.into_iter().filter(there).collect()
+    }
+
+    /// What comes into a kubeconfig: the new CA, the leaf of the new generation.
+    pub(super) fn new_kubeconfig(&self, own: layout::Kubeconfig) -> FileWrite {
+        let content = Content::Kubeconfig {
+            roots: vec![cluster_ca(Generation::New)],
+            chain: chain(&own.leaf, TrustDomain::Cluster, ChainForm::Bare),
+            key: Part::LeafKey(own.leaf, Generation::New),
+        };
+        FileWrite { path: own.path, content, access: None }
+    }
+
+    /// The CA of a domain in force and, where the layout keeps it on this node, its key.
+    pub(super) fn authority_files(&self, node: &Node, domain: TrustDomain) -> Vec<FileWrite> {
+        let (certificate, key) = self.layout.authority(domain);
+        let there = |path: &String| self.facts(&node.name).is_some_and(|facts| facts.file(path).is_some());
+        let write = |path, part| FileWrite { path, content: Content::one(part), access: None };
+        let mut files = vec![write(certificate, Part::Ca(domain, Generation::New))];
+        files.extend(key.filter(there).map(|key| write(key, Part::CaKey(domain, Generation::New))));
+        files
     }
 
     /// The key algorithm of a certificate file on a node; RSA 2048, as AKS engine's own scripts make them, if unknown.
@@ -270,38 +354,35 @@ impl<'a> Scene<'a> {
             let written = self.kubelet_files(node, Vec::new()).into_iter().map(|file| file.path);
             return written.chain(self.forgotten(node)).collect();
         }
-        let mut files: Vec<String> =
-            ["ca.crt", "client.crt", "client.key", "kubeletserver.crt", "kubeletserver.key"]
-                .map(certificate_file)
-                .into();
+        let layout = self.layout;
+        let mut files = vec![layout.roots_file(node.system)];
+        files.extend(layout.kubelet_kubeconfig().map(str::to_owned));
+        let mut pairs: Vec<Pair> = layout.kubelet_serving(node).into_iter().collect();
+        if layout == Layout::AksEngine {
+            pairs.push(layout.kubelet_client(node));
+        }
         if let Some(master) = self.masters.iter().find(|master| master.node.name == node.name) {
-            let peer = layout::etcd_peer(master.node.index);
-            files.extend(
-                [
-                    "ca.key",
-                    "apiserver.crt",
-                    "apiserver.key",
-                    "etcdserver.crt",
-                    "etcdserver.key",
-                    "etcdclient.crt",
-                    "etcdclient.key",
-                ]
-                .map(certificate_file),
-            );
-            files
-                .extend([certificate_file(&format!("{peer}.crt")), certificate_file(&format!("{peer}.key"))]);
-            if self.front_proxy_ca().is_some() {
-                files.extend(["proxy-ca.crt", "proxy.crt", "proxy.key"].map(certificate_file));
+            pairs.extend(layout.hot(master.node));
+            pairs.push(layout.api_server(master.node));
+            for domain in [TrustDomain::Cluster, TrustDomain::Etcd, TrustDomain::FrontProxy] {
+                if domain != TrustDomain::FrontProxy || self.front_proxy_ca().is_some() {
+                    files.extend(self.authority_files(master.node, domain).into_iter().map(|file| file.path));
+                }
             }
+            pairs.extend(self.front_proxy_ca().map(|_| layout.front_proxy(master.node)));
             files.push(manifest_file(Component::ApiServer));
             files.push(manifest_file(Component::ControllerManager));
-            files.push(layout::admin_kubeconfig(&self.inventory.cluster.admin_user));
+            let kubeconfigs = layout.kubeconfigs(master.node, &self.inventory.cluster.admin_user);
+            files.extend(kubeconfigs.into_iter().map(|own| own.path));
         }
+        files.extend(pairs.iter().flat_map(|pair| [pair.certificate(), pair.key()]));
         if self.has_kubelet_client(&node.name) {
             files.push(layout::kubelet_client_link());
             // Not there yet, and recorded as absent, so that going back removes it.
             files.push(self.kubelet_client_file());
         }
+        let mut seen = std::collections::BTreeSet::new();
+        files.retain(|path| seen.insert(path.clone()));
         files
     }
 
@@ -318,22 +399,22 @@ impl<'a> Scene<'a> {
             });
             return files;
         }
-        files.extend(pair(
-            &layout::kubelet_server(&node.name),
-            ChainForm::Bare,
-            &certificate_file("kubeletserver"),
-        ));
-        if !self.masters.iter().any(|master| master.node.name == node.name) {
+        if let Some(serving) = self.layout.kubelet_serving(node) {
+            files.extend(pair(&serving.leaf, ChainForm::Bare, &serving.base));
+        }
+        let master = self.masters.iter().any(|master| master.node.name == node.name);
+        if self.layout == Layout::AksEngine && !master {
             files.extend(pair(&LeafId::from("client"), ChainForm::Bare, &certificate_file("client")));
         }
         if self.has_kubelet_client(&node.name) {
             files.extend(self.kubelet_client_files(node));
         }
-        files.push(FileWrite {
-            path: certificate_file("ca.crt"),
-            content: Content::Parts(roots),
-            access: None,
-        });
+        if let Some(path) = self.layout.kubelet_kubeconfig() {
+            let content = Content::KubeconfigRoots(roots.clone());
+            files.push(FileWrite { path: path.to_owned(), content, access: None });
+        }
+        let path = self.layout.roots_file(node.system);
+        files.push(FileWrite { path, content: Content::Parts(roots), access: None });
         files
     }
 
@@ -361,9 +442,8 @@ impl<'a> Scene<'a> {
 
     /// Files that kubelet reads at its start only, so that its process must be younger.
     pub(super) fn kubelet_start_files(&self, node: &Node) -> Vec<String> {
-        let serving = format!("{}.crt", layout::kubelet_serving(node.system));
-        let mut files = trusted_files(node.system);
-        files.push(serving);
+        let mut files = self.layout.kubelet_roots(node.system);
+        files.extend(self.layout.kubelet_serving(node).map(|serving| serving.certificate()));
         if self.has_kubelet_client(&node.name) && node.system == OperatingSystem::Linux {
             files.push(self.kubelet_client_file());
         }
@@ -445,30 +525,50 @@ impl Master<'_> {
 
     /// The leaves of etcd and of the API server's clients on this node, all read per handshake.
     pub(super) fn hot_leaves(&self, form: ChainForm) -> Vec<FileWrite> {
-        let peer = layout::etcd_peer(self.node.index);
-        [LeafId::from("etcdserver"), peer, LeafId::from("etcdclient"), LeafId::from("client")]
-            .iter()
-            .flat_map(|leaf| pair(leaf, form, &certificate_file(leaf.as_str())))
-            .collect()
+        self.layout.hot(self.node).iter().flat_map(|leaf| of_pair(leaf, form)).collect()
+    }
+
+    /// The certificates among them.
+    pub(super) fn hot_certificates(&self, form: ChainForm) -> Vec<FileWrite> {
+        self.layout.hot(self.node).iter().map(|leaf| certificate_of(leaf, form)).collect()
     }
 
     /// What etcd on this node must present.
     pub(super) fn etcd_presents(&self, form: ChainForm) -> [Predicate; 2] {
-        let presents = |server, leaf| Predicate::Presents { server, leaf, generation: Generation::New, form };
+        self.etcd_shows(Generation::New, form)
+    }
+
+    /// What etcd on this node must present of a generation.
+    pub(super) fn etcd_shows(&self, generation: Generation, form: ChainForm) -> [Predicate; 2] {
+        let presents = |server, leaf| Predicate::Presents { server, leaf, generation, form };
         let node = || self.node.name.clone();
         [
-            presents(Server::EtcdClient(node()), LeafId::from("etcdserver")),
-            presents(Server::EtcdPeer(node()), layout::etcd_peer(self.node.index)),
+            presents(Server::EtcdClient(node()), self.layout.etcd_server(self.node).leaf),
+            presents(Server::EtcdPeer(node()), self.layout.etcd_peer(self.node).leaf),
         ]
     }
 
     /// What the API server on this node must present.
     pub(super) fn apiserver_presents(&self, form: ChainForm) -> Predicate {
+        self.apiserver_shows(Generation::New, form)
+    }
+
+    /// What the API server on this node must present of a generation.
+    pub(super) fn apiserver_shows(&self, generation: Generation, form: ChainForm) -> Predicate {
         Predicate::Presents {
             server: Server::ApiServer(self.node.name.clone()),
-            leaf: LeafId::from("apiserver"),
-            generation: Generation::New,
+            leaf: self.layout.api_server(self.node).leaf,
+            generation,
             form,
+        }
+    }
+
+    /// The CAs that etcd on this node must name.
+    pub(super) fn etcd_advertises(&self, generations: &[Generation]) -> Predicate {
+        let domain = self.layout.etcd_domain();
+        Predicate::Advertises {
+            server: Server::EtcdClient(self.node.name.clone()),
+            cas: generations.iter().map(|generation| ca(domain, *generation)).collect(),
         }
     }
 
@@ -479,16 +579,6 @@ impl Master<'_> {
 
     pub(super) fn ready(&self) -> Predicate {
         Predicate::ApiServerReady { node: self.node.name.clone() }
-    }
-}
-
-/// The files of the CAs that a kubelet of that system reads at its start.
-pub(super) fn trusted_files(system: OperatingSystem) -> Vec<String> {
-    match system {
-        OperatingSystem::Linux => vec![layout::roots_file(system)],
-        OperatingSystem::Windows => {
-            vec![layout::roots_file(system), layout::windows::KUBECONFIG.to_owned()]
-        }
     }
 }
 
@@ -506,54 +596,67 @@ pub(super) fn pair(leaf: &LeafId, form: ChainForm, base: &str) -> [FileWrite; 2]
     ]
 }
 
-/// The certificate of a leaf at `<base>.crt`.
+/// The certificate of a leaf of the cluster CA at `<base>.crt`.
 pub(super) fn certificate(leaf: &LeafId, form: ChainForm, base: &str) -> FileWrite {
-    FileWrite {
-        path: format!("{base}.crt"),
-        content: Content::Parts(chain(leaf, TrustDomain::Cluster, form)),
-        access: None,
+    certificate_of(
+        &Pair { leaf: leaf.clone(), domain: TrustDomain::Cluster, base: base.to_owned() },
+        form,
+    )
+}
+
+/// Key and certificate of a leaf at its place, as [`pair`] does it.
+pub(super) fn of_pair(pair: &Pair, form: ChainForm) -> [FileWrite; 2] {
+    let key = Content::one(Part::LeafKey(pair.leaf.clone(), Generation::New));
+    [FileWrite { path: pair.key(), content: key, access: None }, certificate_of(pair, form)]
+}
+
+/// The certificate of a leaf at its place.
+pub(super) fn certificate_of(pair: &Pair, form: ChainForm) -> FileWrite {
+    let content = Content::Parts(chain(&pair.leaf, pair.domain, form));
+    FileWrite { path: pair.certificate(), content, access: None }
+}
+
+/// A leaf like the one that is there, with a new key.
+fn like(id: LeafId, domain: TrustDomain, present: &CertificateFacts) -> LeafOrder {
+    let shape = LeafShape::Like(present.pem.clone());
+    LeafOrder { id, domain, shape, key: KeyOrder::New(present.key.clone()) }
+}
+
+/// New CAs with their keys that nobody reads there, but a run whose records were lost can be brought to an end with them.
+pub(super) fn staged_authorities(scene: &Scene<'_>) -> Vec<FileWrite> {
+    let mut files = Vec::new();
+    let mut stage = |name: &str, domain| {
+        files.extend([
+            scene.staged(
+                &format!("{name}.crt"),
+                vec![Part::Ca(domain, Generation::New)],
+                layout::public(),
+            ),
+            scene.staged(
+                &format!("{name}.key"),
+                vec![Part::CaKey(domain, Generation::New)],
+                layout::private(),
+            ),
+        ]);
+    };
+    if scene.replaces_etcd_ca() {
+        stage("etcd-ca", TrustDomain::Etcd);
     }
-}
-
-/// A file in the transition directory.
-pub(super) fn staged(name: &str, parts: Vec<Part>, access: Access) -> FileWrite {
-    FileWrite { path: transition_file(name), content: Content::Parts(parts), access: Some(access) }
-}
-
-/// The new CA of the front proxy with its key: nobody reads them there, but a run whose records were lost can be brought to
-/// an end with them.
-pub(super) fn staged_front_proxy(scene: &Scene<'_>) -> Vec<FileWrite> {
-    if scene.front_proxy_ca().is_none() {
-        return Vec::new();
+    if scene.front_proxy_ca().is_some() {
+        stage("proxy-ca", TrustDomain::FrontProxy);
     }
-    let domain = TrustDomain::FrontProxy;
-    vec![
-        staged("proxy-ca.crt", vec![Part::Ca(domain, Generation::New)], layout::public()),
-        staged("proxy-ca.key", vec![Part::CaKey(domain, Generation::New)], layout::private()),
-    ]
+    files
 }
 
-/// The front proxy's pair.
-pub(super) fn front_proxy_pair() -> [FileWrite; 2] {
-    let leaf = layout::front_proxy();
-    [
-        FileWrite {
-            path: certificate_file("proxy.key"),
-            content: Content::one(Part::LeafKey(leaf.clone(), Generation::New)),
-            access: None,
-        },
-        FileWrite {
-            path: certificate_file("proxy.crt"),
-            content: Content::one(Part::Leaf(leaf, Generation::New)),
-            access: None,
-        },
-    ]
+/// The front proxy's pair on a control plane.
+pub(super) fn front_proxy_pair(scene: &Scene<'_>, node: &Node) -> [FileWrite; 2] {
+    of_pair(&scene.layout.front_proxy(node), ChainForm::Bare)
 }
 
 /// The front proxy's CA file.
-pub(super) fn front_proxy_roots(generations: &[Generation]) -> FileWrite {
+pub(super) fn front_proxy_roots(scene: &Scene<'_>, generations: &[Generation]) -> FileWrite {
     let parts = generations.iter().map(|generation| Part::Ca(TrustDomain::FrontProxy, *generation)).collect();
-    FileWrite { path: certificate_file("proxy-ca.crt"), content: Content::Parts(parts), access: None }
+    FileWrite { path: scene.layout.front_proxy_ca(), content: Content::Parts(parts), access: None }
 }
 
 /// The name of the leaf that goes into a TLS Secret.

@@ -1,4 +1,4 @@
-//! The cross-signed plan for AKS engine's layout.
+//! The cross-signed plan.
 //!
 //! New leaves are presented together with the new CA's certificate as signed by the old CA, so that holders of either CA
 //! accept them; no trust bundle is ever needed on the side of clients. In order:
@@ -15,19 +15,22 @@
 //! 5. *finish*: traces are removed, the operator's files are written.
 //!
 //! Trust of etcd and of the API servers towards etcd needs no change of any path: it is read at their start, and they
-//! start for the last time when `ca.crt` holds the new CA alone.
+//! start for the last time when the file of etcd's CA holds the new one alone.
+//!
+//! With kubeadm's layout the token key is no TLS key and stays, so that the API servers have one visit less; and the
+//! kubeconfigs that hold their credentials themselves are written before what reads them is restarted.
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Running, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, pair,
-    restart_in_order, staged, staged_front_proxy, tls_secret_leaf,
+    Master, Running, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, of_pair, restart_in_order,
+    staged_authorities, tls_secret_leaf,
 };
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{CaRef, Inventory, Server};
-use crate::layout::{self, certificate_file, manifest_file, transition_file};
+use crate::layout::{self, Pair, certificate_file, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, LeafId, Node, OperatingSystem, Role, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, OperatingSystem, Role, TrustDomain};
 use crate::plan::{Action, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
@@ -54,22 +57,22 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
 }
 
 fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
-    let apiserver = LeafId::from("apiserver");
     let transition = |master: &Master<'_>| {
+        let leaf = scene.layout.api_server(master.node).leaf;
+        let key = |generation| vec![Part::LeafKey(leaf.clone(), generation)];
+        let crossed = chain(&leaf, TrustDomain::Cluster, ChainForm::WithCross);
         let mut files = vec![
-            staged("client-ca.crt", vec![cluster_ca(OLD), cluster_ca(NEW)], layout::public()),
-            staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
-            staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
-            staged("token-old.key", vec![Part::LeafKey(apiserver.clone(), OLD)], layout::private()),
-            staged("apiserver.key", vec![Part::LeafKey(apiserver.clone(), NEW)], layout::private()),
-            staged(
-                "apiserver.crt",
-                chain(&apiserver, TrustDomain::Cluster, ChainForm::WithCross),
-                layout::public(),
-            ),
-            token_signing_key(first_signer(scene, master)),
+            scene.staged("client-ca.crt", vec![cluster_ca(OLD), cluster_ca(NEW)], layout::public()),
+            scene.staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
+            scene.staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
+            scene.staged("apiserver.key", key(NEW), layout::private()),
+            scene.staged("apiserver.crt", crossed, layout::public()),
         ];
-        files.extend(staged_front_proxy(scene));
+        if scene.layout.tokens_hang_on_tls_key() {
+            files.push(scene.staged("token-old.key", key(OLD), layout::private()));
+            files.push(token_signing_key(scene, master, first_signer(scene, master)));
+        }
+        files.extend(staged_authorities(scene));
         files
     };
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
@@ -86,7 +89,7 @@ fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Result<Phase, PlanErro
         Target::Operator,
         "use the new client certificate from here on",
         Action::UseCredentials {
-            roots: vec![ca(TrustDomain::Cluster, OLD), ca(TrustDomain::Cluster, NEW)],
+            roots: scene.our_roots(&[OLD, NEW]),
             identity: NEW,
             form: ChainForm::WithCross,
         },
@@ -98,7 +101,7 @@ fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Result<Phase, PlanErro
         .map(|master| {
             let mut files = master.hot_leaves(ChainForm::WithCross);
             if scene.front_proxy_ca().is_some() {
-                files.push(front_proxy_roots(&[OLD, NEW]));
+                files.push(front_proxy_roots(scene, &[OLD, NEW]));
             }
             phase.step(
                 master.target(),
@@ -118,7 +121,7 @@ fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Result<Phase, PlanErro
         hot,
     );
     for master in &scene.masters {
-        let manifest = transition_manifest(master)?;
+        let manifest = transition_manifest(scene, master)?;
         before = scene.visit(
             &mut phase,
             master,
@@ -154,13 +157,13 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     // that there is one to lead at any time.
     let mut controller_managers: Vec<StepId> = Vec::new();
     for master in &scene.masters {
-        let manifest = master.controller_manager_manifest(&[
-            ("root-ca-file", &[transition_file("ca.crt")]),
-            ("cluster-signing-cert-file", &[transition_file("ca.crt")]),
-            ("cluster-signing-key-file", &[transition_file("ca.key")]),
-            ("service-account-private-key-file", &[transition_file("apiserver.key")]),
-        ])?;
-        let after = controller_managers.last().copied();
+        let manifest = issuing_manifest(scene, master)?;
+        let mut after = controller_managers.last().copied();
+        let files = kubeconfigs(scene, master.node, Reader::Component(Component::ControllerManager));
+        if !files.is_empty() {
+            let title = "give kube-controller-manager new credentials";
+            after = Some(phase.step(master.target(), title, Action::Write { files }, after));
+        }
         controller_managers.push(replace_controller_manager(&mut phase, master, manifest, after));
     }
     let released = phase.step(
@@ -189,25 +192,20 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     let mut before: Vec<StepId> = Vec::new();
     let mut done = Vec::new();
     for (position, master) in scene.masters.iter().enumerate() {
-        let mut files = scene.kubelet_files(master.node, vec![cluster_ca(NEW)]);
-        files.push(write_one("ca.key", Part::CaKey(TrustDomain::Cluster, NEW)));
-        if scene.front_proxy_ca().is_some() {
-            files.extend(front_proxy_pair());
-        }
-        files.extend(admin_kubeconfig(scene, &master.node.name));
+        let files = control_plane_files(scene, master);
         let after = before.iter().copied().chain([controller_managers[position]]);
         let flipped =
             phase.step(master.target(), "trust and issue with the new CA", Action::Write { files }, after);
         let kubelet = restart_kubelet(scene, &mut phase, master.node, [flipped]);
         let is_last = position + 1 == scene.masters.len();
-        let signing = if is_last {
+        let signing = if is_last || !scene.layout.tokens_hang_on_tls_key() {
             kubelet
         } else {
             scene.visit(
                 &mut phase,
                 master,
                 [kubelet],
-                |phase, begin| sign_with_new_key(phase, master, begin),
+                |phase, begin| sign_with_new_key(scene, phase, master, begin),
                 vec![
                     master.ready(),
                     master.apiserver_presents(ChainForm::WithCross),
@@ -247,12 +245,17 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         wave_before = wave_done;
     }
 
+    if scene.layout == Layout::Kubeadm {
+        let action = Action::PublishClusterInfo { roots: vec![cluster_ca(NEW)] };
+        done.push(phase.step(Target::Api, "tell joining nodes the new CA", action, [published]));
+    }
     let secrets = renew_secrets(scene, &mut phase);
     let tokens: Vec<StepId> = scene
         .inventory
         .api
         .seen()
         .into_iter()
+        .filter(|_| scene.layout.tokens_hang_on_tls_key())
         .flat_map(|api| &api.token_secrets)
         .map(|secret| {
             phase.step(
@@ -270,8 +273,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     // directory until their last visit. This restart also gives the controllers tokens of the new key.
     let renewed: Vec<StepId> = if rolled.is_empty() { ready } else { rolled };
     for master in &scene.masters {
-        let files =
-            pair(&LeafId::from("apiserver"), ChainForm::Bare, &certificate_file("apiserver")).to_vec();
+        let files = of_pair(&scene.layout.api_server(master.node), ChainForm::Bare).to_vec();
         let written = phase.step(
             master.target(),
             "put the new serving certificate in its place",
@@ -285,25 +287,13 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         phase.barrier([
             master.apiserver_presents(ChainForm::WithCross),
             master.apiserver_advertises(both),
-            started_after(
-                master,
-                Component::ApiServer,
-                vec![manifest_file(Component::ApiServer), transition_file(TOKEN_SIGNING_KEY)],
-            ),
+            started_after(master, Component::ApiServer, read_at_start(scene, master, Component::ApiServer)),
             started_after(
                 master,
                 Component::ControllerManager,
-                vec![
-                    manifest_file(Component::ControllerManager),
-                    certificate_file("ca.crt"),
-                    certificate_file("apiserver.key"),
-                ],
+                read_at_start(scene, master, Component::ControllerManager),
             ),
-            started_after(
-                master,
-                Component::Scheduler,
-                vec![certificate_file("ca.crt"), certificate_file("client.crt")],
-            ),
+            started_after(master, Component::Scheduler, read_at_start(scene, master, Component::Scheduler)),
         ]);
     }
     for node in scene.nodes() {
@@ -313,9 +303,9 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
                 component: Component::Kubelet,
                 files: scene.kubelet_start_files(node),
             },
-            kubelet_presents(&node.name),
             Predicate::NodeReady { node: node.name.clone() },
         ]);
+        phase.barrier(kubelet_presents(scene, node));
         if !scene.forgotten(node).is_empty() {
             phase.barrier([windows::holds_new_client(node)]);
         }
@@ -332,8 +322,7 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Drop, numbers);
     // etcd members trust the old CA alone until each of them is restarted below, so our own certificate towards them
     // needs the cross certificate for as long.
-    let credentials =
-        |form| Action::UseCredentials { roots: vec![ca(TrustDomain::Cluster, NEW)], identity: NEW, form };
+    let credentials = |form| Action::UseCredentials { roots: scene.our_roots(&[NEW]), identity: NEW, form };
     let mut before =
         phase.step(Target::Operator, "trust the new CA alone", credentials(ChainForm::WithCross), []);
     for master in &scene.masters {
@@ -367,17 +356,9 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     phase.step(Target::Operator, "drop the cross certificate from our own credentials", bare, [before]);
     let mut last = Vec::new();
     for master in &scene.masters {
-        let mut files: Vec<FileWrite> = [
-            LeafId::from("etcdserver"),
-            layout::etcd_peer(master.node.index),
-            LeafId::from("etcdclient"),
-            LeafId::from("client"),
-        ]
-        .iter()
-        .map(|leaf| certificate(leaf, ChainForm::Bare, &certificate_file(leaf.as_str())))
-        .collect();
+        let mut files = master.hot_certificates(ChainForm::Bare);
         if scene.front_proxy_ca().is_some() {
-            files.push(front_proxy_roots(&[NEW]));
+            files.push(front_proxy_roots(scene, &[NEW]));
         }
         last.push(phase.step(
             master.target(),
@@ -386,7 +367,7 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
             [before],
         ));
     }
-    if scene.front_proxy_ca().is_some() {
+    if scene.front_proxy_ca().is_some() && scene.layout == Layout::AksEngine {
         phase.step(Target::Etcd, "share the new front-proxy certificates", Action::ShareFrontProxy, last);
     }
     for holder in scene.ca_bundles() {
@@ -398,11 +379,8 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     for master in &scene.masters {
         phase.barrier(master.etcd_presents(ChainForm::Bare));
         phase.barrier([
-            started_after(master, Component::Etcd, vec![certificate_file("ca.crt")]),
-            Predicate::Advertises {
-                server: Server::EtcdClient(master.node.name.clone()),
-                cas: vec![ca(TrustDomain::Cluster, NEW)],
-            },
+            started_after(master, Component::Etcd, vec![scene.layout.etcd_ca()]),
+            master.etcd_advertises(&[NEW]),
             master.apiserver_presents(ChainForm::Bare),
             master.apiserver_advertises(advertised(scene, &[NEW], &[NEW])),
         ]);
@@ -424,7 +402,11 @@ pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
             phase.step(master.target(), title, Action::Remove { paths }, []);
         }
     }
-    phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
+    let title = match scene.layout {
+        Layout::AksEngine => "write apimodel.json and kubeconfigs",
+        Layout::Kubeadm => "write the operator's kubeconfig",
+    };
+    phase.step(Target::Operator, title, Action::WriteOperatorFiles, []);
     for master in &scene.masters {
         phase.barrier([
             Predicate::RefusesClientsOf { node: master.node.name.clone(), ca: ca(TrustDomain::Cluster, OLD) },
@@ -462,8 +444,9 @@ pub(super) fn clean_up(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, node: &N
     if !units.is_empty() {
         phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
     }
-    let mut paths = vec![layout::stage(node.system).to_owned()];
-    if node.role == Role::ControlPlane && scene.front_proxy_ca().is_some() {
+    let mut paths = scene.layout.stages(node.system);
+    let leaves_copies = scene.layout == Layout::AksEngine;
+    if leaves_copies && node.role == Role::ControlPlane && scene.front_proxy_ca().is_some() {
         paths.extend(layout::FRONT_PROXY_LEFTOVERS.map(str::to_owned));
     }
     phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
@@ -473,8 +456,9 @@ pub(super) fn clean_up(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, node: &N
 /// kubelet starts a process that has ended again at once where it would take its time over another manifest.
 pub(super) const TOKEN_SIGNING_KEY: &str = "token-signing.key";
 
-fn token_signing_key(signer: Generation) -> FileWrite {
-    staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(LeafId::from("apiserver"), signer)], layout::private())
+fn token_signing_key(scene: &Scene<'_>, master: &Master<'_>, signer: Generation) -> FileWrite {
+    let leaf = scene.layout.api_server(master.node).leaf;
+    scene.staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(leaf, signer)], layout::private())
 }
 
 /// Which key an API server signs tokens with after its first visit: the old one, but for the last one visited. All the
@@ -485,8 +469,13 @@ fn first_signer(scene: &Scene<'_>, master: &Master<'_>) -> Generation {
 }
 
 /// Lets an API server sign tokens with the new key.
-fn sign_with_new_key(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, after: StepId) -> StepId {
-    let files = vec![token_signing_key(NEW)];
+fn sign_with_new_key(
+    scene: &Scene<'_>,
+    phase: &mut PhaseBuilder<'_>,
+    master: &Master<'_>,
+    after: StepId,
+) -> StepId {
+    let files = vec![token_signing_key(scene, master, NEW)];
     let written =
         phase.step(master.target(), "sign tokens with the new key", Action::Write { files }, [after]);
     let action = Action::EndProcess { component: Component::ApiServer };
@@ -495,14 +484,99 @@ fn sign_with_new_key(phase: &mut PhaseBuilder<'_>, master: &Master<'_>, after: S
 
 /// The API server's manifest while two generations are about: everything that the run changes is read from the
 /// transition directory, so that files at their usual places can change without being read in between.
-fn transition_manifest(master: &Master<'_>) -> Result<Content, PlanError> {
-    master.apiserver_manifest(&[
-        ("client-ca-file", &[transition_file("client-ca.crt")]),
-        ("tls-cert-file", &[transition_file("apiserver.crt")]),
-        ("tls-private-key-file", &[transition_file("apiserver.key")]),
-        ("service-account-key-file", &[transition_file("token-old.key"), transition_file("apiserver.key")]),
-        ("service-account-signing-key-file", &[transition_file(TOKEN_SIGNING_KEY)]),
-    ])
+fn transition_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Result<Content, PlanError> {
+    let at = |name| scene.layout.transition_file(name);
+    let mut flags: Vec<(&str, &[String])> = Vec::new();
+    let (client_ca, certificate, key) = ([at("client-ca.crt")], [at("apiserver.crt")], [at("apiserver.key")]);
+    flags.extend([
+        ("client-ca-file", &client_ca[..]),
+        ("tls-cert-file", &certificate[..]),
+        ("tls-private-key-file", &key[..]),
+    ]);
+    let (both, signing) = ([at("token-old.key"), at("apiserver.key")], [at(TOKEN_SIGNING_KEY)]);
+    if scene.layout.tokens_hang_on_tls_key() {
+        flags.push(("service-account-key-file", &both[..]));
+        flags.push(("service-account-signing-key-file", &signing[..]));
+    }
+    master.apiserver_manifest(&flags)
+}
+
+/// The controller manager's manifest while it publishes and issues with the new CA, and its files do not hold that yet.
+fn issuing_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Result<Content, PlanError> {
+    let at = |name| [scene.layout.transition_file(name)];
+    let (certificate, key, token) = (at("ca.crt"), at("ca.key"), at("apiserver.key"));
+    let mut flags: Vec<(&str, &[String])> = vec![
+        ("root-ca-file", &certificate[..]),
+        ("cluster-signing-cert-file", &certificate[..]),
+        ("cluster-signing-key-file", &key[..]),
+    ];
+    if scene.layout.tokens_hang_on_tls_key() {
+        flags.push(("service-account-private-key-file", &token[..]));
+    }
+    master.controller_manager_manifest(&flags)
+}
+
+/// Who reads a kubeconfig.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// This component.
+    Component(Component),
+    /// Another one, or people.
+    Other(Component),
+}
+
+/// The kubeconfigs of a control plane for a reader, in the new generation. AKS engine's components have none that holds
+/// its credentials.
+fn kubeconfigs(scene: &Scene<'_>, node: &Node, reader: Reader) -> Vec<FileWrite> {
+    let wanted = |own: &layout::Kubeconfig| match reader {
+        Reader::Component(component) => own.reader == Some(component),
+        Reader::Other(component) => own.reader != Some(component),
+    };
+    scene.kubeconfigs(node).into_iter().filter(wanted).map(|own| scene.new_kubeconfig(own)).collect()
+}
+
+/// What changes on a control plane when its trust and its issuing move over.
+fn control_plane_files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
+    let mut files = scene.kubelet_files(master.node, vec![cluster_ca(NEW)]);
+    let (trusted, key) = scene.layout.authority(TrustDomain::Cluster);
+    let keys = scene.authority_files(master.node, TrustDomain::Cluster);
+    files.extend(keys.into_iter().filter(|file| file.path != trusted && Some(&file.path) == key.as_ref()));
+    if scene.layout.etcd_domain() == TrustDomain::Etcd {
+        files.extend(scene.authority_files(master.node, TrustDomain::Etcd));
+    }
+    if scene.front_proxy_ca().is_some() {
+        files.extend(front_proxy_pair(scene, master.node));
+        // The CA itself was extended, and shrinks last.
+        let (trusted, _) = scene.layout.authority(TrustDomain::FrontProxy);
+        let keys = scene.authority_files(master.node, TrustDomain::FrontProxy);
+        files.extend(keys.into_iter().filter(|file| file.path != trusted));
+    }
+    files.extend(kubeconfigs(scene, master.node, Reader::Other(Component::ControllerManager)));
+    files
+}
+
+/// What a component of a control plane reads at its start only, among what the phase *switch* changes.
+fn read_at_start(scene: &Scene<'_>, master: &Master<'_>, component: Component) -> Vec<String> {
+    let aks_engine = scene.layout == Layout::AksEngine;
+    let own = scene.kubeconfigs(master.node).into_iter().filter(|own| own.reader == Some(component));
+    let mut files: Vec<String> = own.map(|own| own.path).collect();
+    match component {
+        Component::ApiServer => {
+            files.push(manifest_file(component));
+            if scene.layout.tokens_hang_on_tls_key() {
+                files.push(scene.layout.transition_file(TOKEN_SIGNING_KEY));
+            }
+        }
+        Component::ControllerManager => {
+            files.extend([manifest_file(component), scene.layout.authority(TrustDomain::Cluster).0]);
+            if scene.layout.tokens_hang_on_tls_key() {
+                files.push(scene.layout.api_server(master.node).key());
+            }
+        }
+        _ if aks_engine => files.extend([certificate_file("ca.crt"), certificate_file("client.crt")]),
+        _ => {}
+    }
+    files
 }
 
 pub(super) fn replace_apiserver(
@@ -535,7 +609,11 @@ pub(super) fn restart_etcd(
     // At the last moment: a member that has died since the barrier must not be joined by this one.
     let healthy = Action::Await { predicates: vec![Predicate::EtcdHealthy] };
     let healthy = phase.step(master.target(), "wait until every etcd member is healthy", healthy, after);
-    let action = Action::RestartUnit { unit: "etcd.service".to_owned(), component: Component::Etcd };
+    let component = Component::Etcd;
+    let action = match master.layout.etcd_unit() {
+        Some(unit) => Action::RestartUnit { unit: unit.to_owned(), component },
+        None => Action::EndProcess { component },
+    };
     phase.step(master.target(), "restart etcd", action, [healthy])
 }
 
@@ -575,9 +653,9 @@ pub(super) fn restart_kubelet(
             component: Component::Kubelet,
             files: scene.kubelet_start_files(node),
         },
-        kubelet_presents(&node.name),
         Predicate::NodeReady { node: node.name.clone() },
     ];
+    predicates.extend(kubelet_presents(scene, node));
     if !forgotten.is_empty() {
         predicates.push(windows::holds_new_client(node));
     }
@@ -592,13 +670,11 @@ pub(super) fn restart_kubelet(
     phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
 }
 
-pub(super) fn kubelet_presents(node: &crate::model::NodeName) -> Predicate {
-    Predicate::Presents {
-        server: Server::Kubelet(node.clone()),
-        leaf: layout::kubelet_server(node),
-        generation: NEW,
-        form: ChainForm::Bare,
-    }
+/// What a kubelet must present, where the layout gives it a serving certificate.
+pub(super) fn kubelet_presents(scene: &Scene<'_>, node: &Node) -> Option<Predicate> {
+    let Pair { leaf, .. } = scene.layout.kubelet_serving(node)?;
+    let (server, form) = (Server::Kubelet(node.name.clone()), ChainForm::Bare);
+    Some(Predicate::Presents { server, leaf, generation: NEW, form })
 }
 
 /// Gives serving certificates in TLS Secrets new leaves, after those who verify them were told to trust both CAs.
@@ -673,10 +749,6 @@ pub(super) fn advertised(
     cas
 }
 
-pub(super) fn write_one(name: &str, part: Part) -> FileWrite {
-    FileWrite { path: certificate_file(name), content: Content::one(part), access: None }
-}
-
 /// The administrator's kubeconfig on a control plane, where there is one.
 pub(super) fn admin_kubeconfig(scene: &Scene<'_>, node: &crate::model::NodeName) -> Option<FileWrite> {
     let path = layout::admin_kubeconfig(&scene.inventory.cluster.admin_user);
@@ -710,11 +782,37 @@ pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
             }
         }));
     }
+    if scene.layout == Layout::Kubeadm {
+        kept.extend(kept_by_kubeadm(scene));
+    }
     if scene.present_front_proxy_ca().is_some() && scene.front_proxy_ca().is_none() {
         kept.push(Kept {
             id: "the front proxy's CA and certificate".to_owned(),
             why: "out of scope, which is the cluster CA alone".to_owned(),
         });
+    }
+    kept
+}
+
+/// What a change of the CAs leaves as it is in kubeadm's layout.
+fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
+    let mut kept = vec![Kept {
+        id: "the key pair of service-account tokens".to_owned(),
+        why: "no certificate hangs on it; tokens stay good".to_owned(),
+    }];
+    let api = scene.inventory.api.seen();
+    kept.extend(api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
+        id: format!("token Secret {}", secret.object),
+        why: "the key that signed its token stays; the CA in it is brought up to date by Kubernetes".to_owned(),
+    }));
+    for node in scene.nodes() {
+        let path = scene.layout.kubelet_serving_file(node.system);
+        if scene.facts(&node.name).is_some_and(|facts| facts.file(&path).is_some()) {
+            kept.push(Kept {
+                id: format!("{path} on {}", node.name),
+                why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
+            });
+        }
     }
     kept
 }
@@ -737,7 +835,7 @@ pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
         for pod in &api.bare_pods {
             notices.push(format!("Pod {pod} has no controller; it will be deleted and created again from its own specification."));
         }
-        for secret in &api.token_secrets {
+        for secret in api.token_secrets.iter().filter(|_| scene.layout.tokens_hang_on_tls_key()) {
             notices.push(format!(
                 "The token in Secret {} will be signed anew; a pod that mounts it sees the new one up to 90 s later and may be refused until then.",
                 secret.object

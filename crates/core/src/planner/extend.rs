@@ -197,7 +197,7 @@ fn barrier(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>) {
         phase.barrier(components.map(|component| reads_new_root(master, component)));
     }
     for node in scene.nodes() {
-        phase.barrier(kubelet_trusts(node));
+        phase.barrier(kubelet_trusts(scene.layout, node));
     }
     phase.barrier(published_predicates(&[NEW]));
     phase.barrier([Predicate::EtcdHealthy, Predicate::AggregatedApisAvailable]);

@@ -69,7 +69,7 @@ fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
 fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Introduce, numbers);
     for master in &scene.masters {
-        let files = vec![front_proxy_roots(&[OLD, NEW])];
+        let files = vec![front_proxy_roots(scene, &[OLD, NEW])];
         phase.step(master.target(), "trust both front-proxy CAs", Action::Write { files }, []);
         // What it trusts a handshake shows; that aggregated API servers have followed, nothing does.
         phase.barrier([has_read(master, &["proxy-ca.crt"])]);
@@ -83,7 +83,7 @@ fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
 fn switch(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Switch, numbers);
     for master in &scene.masters {
-        let files = front_proxy_pair().to_vec();
+        let files = front_proxy_pair(scene, master.node).to_vec();
         phase.step(master.target(), "present the new certificate", Action::Write { files }, []);
         phase.barrier([
             // Nobody but an aggregated API server ever sees which one is presented.
@@ -109,7 +109,7 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Drop, numbers);
     let mut written = Vec::new();
     for master in &scene.masters {
-        let files = vec![front_proxy_roots(&[NEW])];
+        let files = vec![front_proxy_roots(scene, &[NEW])];
         written.push(phase.step(
             master.target(),
             "trust the new front-proxy CA alone",

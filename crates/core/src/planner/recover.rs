@@ -251,8 +251,8 @@ impl Recovery<'_> {
             files.push(file);
         }
         if self.front_proxy {
-            files.push(front_proxy_roots(&[NEW]));
-            files.extend(front_proxy_pair());
+            files.push(front_proxy_roots(&self.scene, &[NEW]));
+            files.extend(front_proxy_pair(&self.scene, master.node));
         }
         files
     }
@@ -294,7 +294,8 @@ impl Recovery<'_> {
             phase.barrier([self.started(master, Component::ApiServer)]);
         }
         for node in self.nodes() {
-            phase.barrier([kubelet_presents(&node.name), Predicate::NodeReady { node: node.name.clone() }]);
+            phase.barrier(kubelet_presents(&self.scene, node));
+            phase.barrier([Predicate::NodeReady { node: node.name.clone() }]);
         }
         phase.barrier([Predicate::EtcdHealthy]);
         phase.build()
@@ -396,15 +397,15 @@ impl Recovery<'_> {
     }
 
     fn kubelet_is_ready_after(&self, phase: &mut PhaseBuilder<'_>, node: &Node, after: &[StepId]) -> StepId {
-        let predicates = vec![
+        let mut predicates = vec![
             Predicate::StartedAfter {
                 node: node.name.clone(),
                 component: Component::Kubelet,
                 files: self.scene.kubelet_start_files(node),
             },
-            kubelet_presents(&node.name),
             Predicate::NodeReady { node: node.name.clone() },
         ];
+        predicates.extend(kubelet_presents(&self.scene, node));
         let action = Action::Await { predicates };
         let on = Target::Node(node.name.clone());
         phase.step(on, "wait until the node is Ready", action, after.iter().copied())

@@ -445,7 +445,7 @@ impl Due<'_> {
         let mut predicates = Vec::new();
         let name = || node.name.clone();
         if self.has(&layout::kubelet_server(&node.name)) {
-            predicates.push(kubelet_presents(&node.name));
+            predicates.extend(kubelet_presents(self.scene, node));
         }
         let files = self.kubelet_start_files(node);
         if !files.is_empty() {

@@ -16,16 +16,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
-use super::bundled::{etcd_advertises, kubelet_trusts, published_predicates};
-use super::common::{Master, Running, Scene, ca, restart_in_order, staged};
+use super::bundled::{kubelet_trusts, published_predicates};
+use super::common::{Master, Running, Scene, ca, restart_in_order};
 use super::cross_signed::{
     TOKEN_SIGNING_KEY, advertised, end, restart_etcd, started_after, yield_leadership,
 };
 use crate::intent::{Limits, Strategy};
-use crate::inventory::{CaRef, Inventory, Server};
-use crate::layout::{self, certificate_file, manifest_file, transition_file};
+use crate::inventory::{CaRef, Inventory};
+use crate::layout::{self, manifest_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, Layout, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, ApiObject, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target,
 };
@@ -126,9 +126,8 @@ static MADE_ANEW: Content = Content::Parts(Vec::new());
 /// Files by node: path and content.
 type Files<'a> = BTreeMap<&'a NodeName, Vec<(&'a str, &'a Content)>>;
 
-/// Whether a file of that name lies among those of a node, in the directory of certificates.
-fn has(files: &Files<'_>, node: &NodeName, name: &str) -> bool {
-    let path = certificate_file(name);
+/// Whether a file lies among those of a node.
+fn has(files: &Files<'_>, node: &NodeName, path: &str) -> bool {
     files.get(node).is_some_and(|here| here.iter().any(|(of, _)| *of == path))
 }
 
@@ -147,6 +146,11 @@ struct Aim {
 }
 
 impl Back<'_> {
+    /// The file of the cluster CA on nodes that run Linux.
+    fn cluster_ca(&self) -> String {
+        self.scene.layout.roots_file(OperatingSystem::Linux)
+    }
+
     fn began(&self, name: PhaseName) -> bool {
         self.steps(name).next().is_some()
     }
@@ -165,6 +169,7 @@ impl Back<'_> {
     /// that is visited last does from then on.
     fn new_tokens_may_be_about(&self) -> bool {
         self.plan.strategy == Strategy::CrossSigned
+            && self.scene.layout.tokens_hang_on_tls_key()
             && self.scene.masters.iter().all(|master| {
                 self.replaced(PhaseName::Introduce, &master.node.name, Component::ApiServer).is_some()
             })
@@ -176,9 +181,11 @@ impl Back<'_> {
         let introduced = self.replaced(PhaseName::Introduce, node, Component::ApiServer).is_some();
         // Before 1.25 the certificate towards kubelets is kept for as long as the process lives.
         let keeps_client = !self.scene.inventory.cluster.version.at_least(25);
+        let client = |node: &Node| has(files, &node.name, &self.scene.layout.kubelet_client(node).certificate());
+        let keeps = || self.scene.masters.iter().any(|master| master.node.name == *node && client(master.node));
         match aim.of {
             PhaseName::Switch => introduced,
-            _ => introduced || has(files, node, "ca.crt") || (keeps_client && has(files, node, "client.crt")),
+            _ => introduced || has(files, node, &self.cluster_ca()) || (keeps_client && keeps()),
         }
     }
 
@@ -287,8 +294,7 @@ impl Back<'_> {
             accepted: BOTH.to_vec(),
             trusted: if cross { vec![OLD] } else { BOTH.to_vec() },
         };
-        let roots = BOTH.map(|generation| ca(TrustDomain::Cluster, generation)).to_vec();
-        let credentials = Action::UseCredentials { roots, identity, form };
+        let credentials = Action::UseCredentials { roots: self.scene.our_roots(&BOTH), identity, form };
         let begin = phase.step(Target::Operator, "trust both CAs", credentials, []);
         let moved = self.began(PhaseName::Switch);
         let done = self.put_back(&mut phase, &aim, begin);
@@ -317,7 +323,7 @@ impl Back<'_> {
             accepted: vec![OLD],
             trusted: vec![OLD],
         };
-        let roots = vec![ca(TrustDomain::Cluster, OLD)];
+        let roots = self.scene.our_roots(&[OLD]);
         let credentials = Action::UseCredentials { roots, identity: OLD, form: ChainForm::Bare };
         let begin = phase.step(Target::Operator, "trust the old CA alone", credentials, []);
         let mut done = self.put_back(&mut phase, &aim, begin);
@@ -354,7 +360,7 @@ impl Back<'_> {
             if !units.is_empty() {
                 phase.step(on.clone(), "resume monitors", Action::ResumeUnits { units }, []);
             }
-            let paths = vec![layout::stage(node.system).to_owned()];
+            let paths = self.scene.layout.stages(node.system);
             phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
         }
         for master in &self.scene.masters {
@@ -374,9 +380,9 @@ impl Back<'_> {
         let mut written: BTreeMap<&NodeName, StepId> = BTreeMap::new();
         for master in &self.scene.masters {
             let mut writes = put_back(files.get(&master.node.name));
-            if aim.of == PhaseName::Switch && self.plan.strategy == Strategy::CrossSigned {
-                let key = vec![Part::LeafKey(LeafId::from("apiserver"), OLD)];
-                writes.push(staged(TOKEN_SIGNING_KEY, key, layout::private()));
+            if aim.of == PhaseName::Switch && self.signs_with_staged_key() {
+                let key = vec![Part::LeafKey(self.scene.layout.api_server(master.node).leaf, OLD)];
+                writes.push(self.scene.staged(TOKEN_SIGNING_KEY, key, layout::private()));
             }
             if !writes.is_empty() {
                 let action = Action::Write { files: writes };
@@ -398,7 +404,7 @@ impl Back<'_> {
         before.extend(&done);
         if aim.of == PhaseName::Introduce {
             let mut gate: Vec<Predicate> =
-                self.scene.masters.iter().flat_map(|master| etcd_presents(master, aim.etcd)).collect();
+                self.scene.masters.iter().flat_map(|master| master.etcd_shows(aim.etcd.0, aim.etcd.1)).collect();
             gate.push(Predicate::EtcdHealthy);
             let action = Action::Await { predicates: gate };
             before = vec![phase.step(
@@ -414,9 +420,7 @@ impl Back<'_> {
                 before = vec![self.kubelet(phase, node, before.clone())];
             }
             before = self.visit(phase, master, aim, &files, before);
-            // With cross certificates its client certificate, which it re-reads, may lag: both are accepted.
-            let lags = self.plan.strategy == Strategy::Bundled;
-            if has(&files, &node.name, "ca.crt") || (lags && has(&files, &node.name, "client.crt")) {
+            if !self.read_by_scheduler(&files, node).is_empty() {
                 let after = before.first().copied().unwrap_or(begin);
                 done.push(end(phase, master, Component::Scheduler, [after]));
             }
@@ -447,10 +451,35 @@ impl Back<'_> {
         if node.system == OperatingSystem::Windows {
             return files.contains_key(&node.name);
         }
-        let node = &node.name;
-        // A kubelet without a certificate of its own uses the shared one.
-        let shared = !self.scene.has_kubelet_client(node) && has(files, node, "client.crt");
-        shared || has(files, node, "ca.crt") || has(files, node, "kubeletserver.crt")
+        let layout = self.scene.layout;
+        let mut read = layout.kubelet_roots(node.system);
+        read.extend(layout.kubelet_serving(node).map(|serving| serving.certificate()));
+        if layout == Layout::AksEngine && !self.scene.has_kubelet_client(&node.name) {
+            // A kubelet without a certificate of its own uses the shared one.
+            read.push(layout.kubelet_client(node).certificate());
+        }
+        read.iter().any(|path| has(files, &node.name, path))
+    }
+
+    /// The changed files for which a scheduler is restarted. One that reads its client certificate again by itself may lag
+    /// with cross certificates, when both are accepted.
+    fn read_by_scheduler(&self, files: &Files<'_>, node: &Node) -> Vec<String> {
+        let layout = self.scene.layout;
+        let (trusted, client) = (self.cluster_ca(), layout.kubelet_client(node).certificate());
+        let own = layout.kubeconfigs(node, "");
+        let own = own.into_iter().filter(|own| own.reader == Some(Component::Scheduler));
+        let mut read: Vec<String> = own.map(|own| own.path).collect();
+        let lags = self.plan.strategy == Strategy::Bundled;
+        if layout == Layout::AksEngine && (lags || has(files, &node.name, &trusted)) {
+            read.extend([trusted, client]);
+        }
+        read.retain(|path| has(files, &node.name, path));
+        read
+    }
+
+    /// Whether API servers sign tokens with a key in a file of ours.
+    fn signs_with_staged_key(&self) -> bool {
+        self.plan.strategy == Strategy::CrossSigned && self.scene.layout.tokens_hang_on_tls_key()
     }
 
     /// Controller managers go back to the manifest that they had before the phase, one after the other, and publish again
@@ -479,7 +508,7 @@ impl Back<'_> {
             Action::ReleaseLease,
             before,
         );
-        let files = vec![manifest_file(Component::ControllerManager), certificate_file("ca.crt")];
+        let files = vec![manifest_file(Component::ControllerManager), self.cluster_ca()];
         let mut predicates = vec![Predicate::ControllerManagerLeads { files }];
         predicates.extend(published_predicates(&aim.trusted));
         let action = Action::Await { predicates };
@@ -495,7 +524,7 @@ impl Back<'_> {
         files: &Files<'_>,
         after: Vec<StepId>,
     ) -> Vec<StepId> {
-        let trust_changed = has(files, &master.node.name, "ca.crt");
+        let trust_changed = has(files, &master.node.name, &self.scene.layout.etcd_ca());
         let manifest = match aim.of {
             PhaseName::Switch => {
                 self.replaced(PhaseName::Introduce, &master.node.name, Component::ApiServer).cloned()
@@ -510,7 +539,7 @@ impl Back<'_> {
         if trust_changed {
             gate.push(Predicate::EtcdHealthy);
         }
-        gate.push(presents(Server::ApiServer(master.node.name.clone()), "apiserver".into(), aim.apiserver));
+        gate.push(master.apiserver_shows(aim.apiserver.0, aim.apiserver.1));
         gate.push(master.apiserver_advertises(advertised(&self.scene, &aim.accepted, &aim.accepted)));
         let inner = |phase: &mut PhaseBuilder<'_>, begin: StepId| {
             let begin = if trust_changed { yield_leadership(phase, master, begin) } else { begin };
@@ -525,7 +554,7 @@ impl Back<'_> {
         let unit = layout::kubelet_unit(node.system).to_owned();
         let action = Action::RestartUnit { unit, component: Component::Kubelet };
         let restarted = phase.step(on.clone(), "restart kubelet", action, after);
-        let predicates = kubelet_trusts(node).to_vec();
+        let predicates = kubelet_trusts(self.scene.layout, node).to_vec();
         phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
     }
 
@@ -536,6 +565,7 @@ impl Back<'_> {
             .filter_map(|step| match &step.action {
                 Action::WriteTlsSecret { secret, .. } => Some(ApiObject::TlsSecret(secret.clone())),
                 Action::RenewTokenSecret { secret } => Some(ApiObject::TokenSecret(secret.clone())),
+                Action::PublishClusterInfo { .. } => Some(ApiObject::ClusterInfo),
                 _ => None,
             })
             .collect();
@@ -563,51 +593,45 @@ impl Back<'_> {
         let files = self.changed(aim.of);
         for master in &self.scene.masters {
             let name = &master.node.name;
-            phase.barrier(etcd_presents(master, aim.etcd));
+            phase.barrier(master.etcd_shows(aim.etcd.0, aim.etcd.1));
             phase.barrier([
                 master.ready(),
-                presents(Server::ApiServer(name.clone()), "apiserver".into(), aim.apiserver),
+                master.apiserver_shows(aim.apiserver.0, aim.apiserver.1),
                 master.apiserver_advertises(advertised(&self.scene, &aim.accepted, &aim.accepted)),
             ]);
             if !files.contains_key(name) {
                 continue;
             }
-            let read = |component, wanted: &[&str]| {
-                let changed = wanted.iter().filter(|file| has(&files, name, file));
-                let files: Vec<String> = changed.map(|file| certificate_file(file)).collect();
+            let layout = self.scene.layout;
+            let read = |component, wanted: Vec<String>| {
+                let files: Vec<String> =
+                    wanted.into_iter().filter(|file| has(&files, name, file)).collect();
                 (!files.is_empty()).then(|| started_after(master, component, files))
             };
-            phase.barrier(read(Component::ControllerManager, &["ca.crt", "apiserver.key"]));
-            phase.barrier(read(Component::Etcd, &["ca.crt"]));
-            if has(&files, name, "ca.crt") || self.plan.strategy == Strategy::Bundled {
-                phase.barrier(read(Component::Scheduler, &["ca.crt", "client.crt"]));
+            let own = layout.kubeconfigs(master.node, "").into_iter();
+            let own = own.filter(|own| own.reader == Some(Component::ControllerManager));
+            let mut published: Vec<String> = own.map(|own| own.path).collect();
+            published.push(self.cluster_ca());
+            if layout.tokens_hang_on_tls_key() {
+                published.push(layout.api_server(master.node).key());
             }
-            if aim.of == PhaseName::Switch && self.plan.strategy == Strategy::CrossSigned {
-                let files = vec![transition_file(TOKEN_SIGNING_KEY)];
+            phase.barrier(read(Component::ControllerManager, published));
+            phase.barrier(read(Component::Etcd, vec![layout.etcd_ca()]));
+            phase.barrier(read(Component::Scheduler, self.read_by_scheduler(&files, master.node)));
+            if aim.of == PhaseName::Switch && self.signs_with_staged_key() {
+                let files = vec![layout.transition_file(TOKEN_SIGNING_KEY)];
                 phase.barrier([started_after(master, Component::ApiServer, files)]);
             }
-            if has(&files, name, "ca.crt") {
-                phase.barrier([etcd_advertises(master, &aim.trusted)]);
+            if has(&files, name, &layout.etcd_ca()) {
+                phase.barrier([master.etcd_advertises(&aim.trusted)]);
             }
         }
         for node in self.scene.nodes() {
             if self.reads_at_start(&files, node) {
-                phase.barrier(kubelet_trusts(node));
+                phase.barrier(kubelet_trusts(self.scene.layout, node));
             }
         }
     }
-}
-
-fn presents(server: Server, leaf: LeafId, (generation, form): (Generation, ChainForm)) -> Predicate {
-    Predicate::Presents { server, leaf, generation, form }
-}
-
-fn etcd_presents(master: &Master<'_>, leaf: (Generation, ChainForm)) -> [Predicate; 2] {
-    let node = || master.node.name.clone();
-    [
-        presents(Server::EtcdClient(node()), LeafId::from("etcdserver"), leaf),
-        presents(Server::EtcdPeer(node()), layout::etcd_peer(master.node.index), leaf),
-    ]
 }
 
 /// Last written, first put back: a link points elsewhere before its target goes.

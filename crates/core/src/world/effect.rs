@@ -1,9 +1,11 @@
 //! Actions taken apart: between any two effects of a step, the program may be killed.
 
 use crate::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
-use crate::layout::etcd_peer;
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
+use crate::layout::{self, Pair};
+use crate::model::{
+    Component, Generation, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain,
+};
 use crate::plan::{Action, ApiObject, Predicate, Step, Target};
 
 use super::World;
@@ -45,8 +47,8 @@ pub enum Effect {
     OldToken(ObjectRef),
     /// The API servers have written `extension-apiserver-authentication` anew.
     RebuildExtension,
-    /// kubecert itself uses these from now on.
-    Credentials(Generations, Presented),
+    /// kubecert itself uses these from now on: CAs of the API servers, CAs of etcd, a leaf.
+    Credentials(Generations, Generations, Presented),
     /// Something was waited for and seen.
     See(Predicate),
     /// Units stopped.
@@ -113,53 +115,79 @@ impl World {
                 ApiObject::TlsSecret(secret) => Effect::OldTlsSecret(secret.clone()),
                 ApiObject::TokenSecret(secret) => Effect::OldToken(secret.clone()),
                 ApiObject::CaBundle(holder) => Effect::CaBundle(holder.clone(), Generations::OLD),
+                // Who joins takes it and shakes hands: any leaf that is presented by then fits either CA.
+                ApiObject::ClusterInfo => Effect::Nothing,
                 ApiObject::Workload(workload) => Effect::Roll(workload.clone()),
                 ApiObject::Pod(pod) => Effect::Recreate(pod.clone()),
             }],
             Action::RebuildExtensionAuthentication => vec![Effect::RebuildExtension],
             Action::UseCredentials { roots, identity, form } => {
-                let held = roots
-                    .iter()
-                    .filter(|ca| ca.domain == TrustDomain::Cluster)
-                    .fold(Generations::NONE, |sum, ca| sum.union(Generations::one(ca.generation)));
-                vec![Effect::Credentials(held, Presented::new(*identity, *form))]
+                let held = |domain| {
+                    let of = roots.iter().filter(|ca| ca.domain == domain);
+                    of.fold(Generations::NONE, |sum, ca| sum.union(Generations::one(ca.generation)))
+                };
+                let cluster = held(TrustDomain::Cluster);
+                // Where etcd has no CA of its own, none is named.
+                let etcd = match held(TrustDomain::Etcd) {
+                    Generations::NONE => cluster,
+                    etcd => etcd,
+                };
+                vec![Effect::Credentials(cluster, etcd, Presented::new(*identity, *form))]
             }
             Action::Await { predicates } => predicates.iter().cloned().map(Effect::See).collect(),
             Action::BackUp { .. }
             | Action::ReleaseLease
             | Action::YieldEtcdLeadership { .. }
             | Action::ShareFrontProxy
+            | Action::PublishClusterInfo { .. }
             | Action::WriteOperatorFiles => vec![Effect::Nothing],
         })
     }
 
-    /// The files on which AKS engine's layout starts out, on a node of that role; text files apart.
-    pub(super) fn original_files(node: &Node, front_proxy: bool) -> Vec<(String, Content)> {
-        let Node { role, index, name, system, .. } = node;
+    /// The files on which a layout starts out, on a node of that role; text files and kubeconfigs apart.
+    pub(super) fn original_files(layout: Layout, node: &Node, front_proxy: bool) -> Vec<(String, Content)> {
         let old = Generation::Old;
-        let cluster = TrustDomain::Cluster;
-        let at = crate::layout::certificate_file;
-        let pair = |base: &str, leaf: LeafId| {
-            [
-                (at(&format!("{base}.crt")), Content::one(Part::Leaf(leaf.clone(), old))),
-                (at(&format!("{base}.key")), Content::one(Part::LeafKey(leaf, old))),
-            ]
-        };
-        if *system == OperatingSystem::Windows {
-            return windows_files(name);
+        if node.system == OperatingSystem::Windows {
+            return windows_files(&node.name);
         }
-        let mut files = vec![(at("ca.crt"), Content::one(Part::Ca(cluster, old)))];
-        files.extend(pair("client", LeafId::from("client")));
-        files.extend(pair("kubeletserver", crate::layout::kubelet_server(name)));
-        if *role == Role::ControlPlane {
-            files.push((at("ca.key"), Content::one(Part::CaKey(cluster, old))));
-            let peer = etcd_peer(*index);
-            for leaf in [LeafId::from("apiserver"), "etcdserver".into(), "etcdclient".into(), peer] {
-                files.extend(pair(leaf.as_str(), leaf.clone()));
-            }
+        let pair = |pair: Pair| {
+            let key = Content::one(Part::LeafKey(pair.leaf.clone(), old));
+            [(pair.certificate(), Content::one(Part::Leaf(pair.leaf.clone(), old))), (pair.key(), key)]
+        };
+        let authority = |domain| {
+            let (certificate, key) = layout.authority(domain);
+            let key = key.map(|key| (key, Content::one(Part::CaKey(domain, old))));
+            (certificate, Content::one(Part::Ca(domain, old)), key)
+        };
+        let (certificate, content, key) = authority(TrustDomain::Cluster);
+        let mut files = vec![(certificate, content)];
+        match layout {
+            Layout::AksEngine => files.extend(pair(layout.kubelet_client(node))),
+            Layout::Kubeadm => files.push((
+                layout::kubeadm::KUBELET.to_owned(),
+                Content::KubeconfigRoots(vec![Part::Ca(TrustDomain::Cluster, old)]),
+            )),
+        }
+        files.extend(layout.kubelet_serving(node).into_iter().flat_map(pair));
+        if node.role == Role::ControlPlane {
+            files.extend(key);
+            files.extend(pair(layout.api_server(node)));
+            files.extend(layout.hot(node).into_iter().flat_map(pair));
+            let mut domains = Vec::new();
+            domains.extend((layout.etcd_domain() == TrustDomain::Etcd).then_some(TrustDomain::Etcd));
             if front_proxy {
-                files.push((at("proxy-ca.crt"), Content::one(Part::Ca(TrustDomain::FrontProxy, old))));
-                files.extend(pair("proxy", crate::layout::front_proxy()));
+                domains.push(TrustDomain::FrontProxy);
+                files.extend(pair(layout.front_proxy(node)));
+            }
+            for (certificate, content, key) in domains.into_iter().map(authority) {
+                files.push((certificate, content));
+                files.extend(key);
+            }
+            if !layout.tokens_hang_on_tls_key() {
+                // The pair has no certificate; whoever holds either half knows which key it is.
+                let key = || Content::one(Part::LeafKey(layout::service_account(), old));
+                let at = |ending: &str| format!("{}.{ending}", layout::kubeadm::SERVICE_ACCOUNT);
+                files.extend([(at("key"), key()), (at("pub"), key())]);
             }
         }
         files

@@ -10,7 +10,7 @@ use super::effect::Effect;
 use super::process::Health;
 use super::source::{self, Kind, Slot};
 use super::value::{Generations, Presented, Value, Values};
-use super::{PodName, World, is_kube_proxy, text_of};
+use super::{PodName, World, is_node_proxy, text_of};
 
 /// Why an effect cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,8 +103,9 @@ impl World {
             Effect::Resume(node, units) => {
                 self.paused.retain(|(on, unit)| on != node || !units.contains(unit));
             }
-            Effect::Credentials(roots, presented) => {
+            Effect::Credentials(roots, of_etcd, presented) => {
                 self.ours = (*roots, *presented);
+                self.ours_of_etcd = *of_etcd;
                 self.touched.elsewhere = true;
             }
             Effect::See(predicate) => {
@@ -157,7 +158,7 @@ impl World {
                 // The API server takes it from the object, without a file or a cache in between.
                 found.1 = *roots;
             }
-            Effect::Roll(workload) if is_kube_proxy(workload) => {
+            Effect::Roll(workload) if is_node_proxy(self.layout, workload) => {
                 let places = Arc::clone(&self.places);
                 for at in places.of(Component::KubeProxy) {
                     if let Some(node) = self.position(&self.processes[*at].who.node)
@@ -276,10 +277,15 @@ impl World {
     /// Where a static pod that starts now reads what from.
     fn sources_now(&self, position: usize, component: Component) -> Option<Vec<source::Source>> {
         let (disk, kind) = (&self.disks[position], Kind::Component(component));
-        let text = text_of(disk, kind)?;
+        let text = text_of(self.layout, disk, kind)?;
         let node = &self.nodes[position];
         let own_client = disk.had(&crate::layout::kubelet_client_file(node.system));
-        Some(source::sources(kind, node, &self.admin_kubeconfig, own_client, text, self.version))
+        let habits = source::Habits {
+            layout: self.layout,
+            version: self.version,
+            admin_kubeconfig: &self.admin_kubeconfig,
+        };
+        Some(source::sources(kind, node, habits, own_client, text))
     }
 
     /// What follows by itself, sooner or later: controllers publish, pods restart, tokens are refreshed.

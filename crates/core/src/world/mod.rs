@@ -38,9 +38,9 @@ use crate::intent::{Strategy, Why};
 use crate::inventory::{
     CaBundleHolder, CertificateFacts, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
 };
-use crate::layout::{admin_kubeconfig, certificate_file, kubelet_client, kubelet_client_file, manifest_file};
+use crate::layout::{self, kubelet_client, kubelet_client_file, manifest_file};
 use crate::material::{Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
+use crate::model::{Cluster, Component, Generation, Layout, Node, NodeName, OperatingSystem, Role, TrustDomain};
 use crate::plan::{KeyOrder, PhaseName, Plan};
 
 /// The environment file of AKS engine's etcd unit.
@@ -117,6 +117,10 @@ pub struct World {
     pub(crate) strategy: Strategy,
     /// What has ended before the run began.
     pub(crate) ended: Ended,
+    /// How the cluster is laid out.
+    pub(crate) layout: Layout,
+    /// Whether the key that signs tokens changes.
+    pub(crate) tokens_change: bool,
     kept_keys: Arc<KeptKeys>,
     pub(crate) phase: PhaseName,
     /// Whether pods mount token Secrets rather than bound tokens, and read the CA from there.
@@ -143,6 +147,8 @@ pub struct World {
     pub(crate) extension: Generations,
     /// What kubecert itself trusts and presents.
     pub(crate) ours: (Generations, Presented),
+    /// What it trusts of etcd's CAs.
+    pub(crate) ours_of_etcd: Generations,
 }
 
 impl World {
@@ -158,22 +164,29 @@ impl World {
         let left = |node: &Node| plan.kept.iter().any(|kept| kept.id == format!("node {}", node.name));
         cluster.nodes.retain(|node| plan.why != Why::Recover || !left(node));
         let cluster = &cluster;
-        let admin = admin_kubeconfig(&cluster.admin_user);
+        let admin = administrators(cluster);
+        let habits = source::Habits {
+            layout: cluster.layout,
+            version: cluster.version,
+            admin_kubeconfig: &admin,
+        };
         let facts = |node: &Node| inventory.nodes.get(&node.name).and_then(Observed::seen);
         let mut disks = Vec::new();
         let mut processes = Vec::new();
         let mut counts = Vec::new();
         let api = inventory.api.seen();
-        let proxies = api.is_some_and(|api| api.workloads.iter().any(is_kube_proxy));
+        let proxies = api.is_some_and(|api| {
+            api.workloads.iter().any(|workload| is_node_proxy(cluster.layout, workload))
+        });
         for node in &cluster.nodes {
-            let disk = Disk::new(files(node, facts(node), &admin)).keeping(&kept_keys);
+            let disk = Disk::new(files(cluster, node, facts(node))).keeping(&kept_keys);
             // There kube-proxy is a service rather than a pod.
             let proxies = proxies || node.system == OperatingSystem::Windows;
             let begin = processes.len();
             for kind in kinds(node.role, proxies) {
-                let Some(text) = text_of(&disk, kind) else { continue };
+                let Some(text) = text_of(cluster.layout, &disk, kind) else { continue };
                 let own_client = disk.had(&kubelet_client_file(node.system));
-                let sources = source::sources(kind, node, &admin, own_client, text, cluster.version);
+                let sources = source::sources(kind, node, habits, own_client, text);
                 let who = Who { node: node.name.clone(), kind, role: node.role };
                 let mut process = Process::new(who, sources, &disk);
                 if kind == Kind::Component(Component::ControllerManager) {
@@ -189,6 +202,8 @@ impl World {
         let mut world = Self {
             strategy,
             ended,
+            layout: cluster.layout,
+            tokens_change: cluster.layout.tokens_hang_on_tls_key(),
             kept_keys,
             phase: PhaseName::Prepare,
             legacy_pods: !cluster.version.at_least(22),
@@ -209,6 +224,7 @@ impl World {
             ca_bundles: Vec::new(),
             extension: Generations::OLD,
             ours: (Generations::OLD, Presented::Old),
+            ours_of_etcd: Generations::OLD,
         };
         // Who trusts an ended CA alone is served by nobody, and has to be restarted whatever this run does.
         if let Some(api) = api.filter(|_| ended != Ended::Authority) {
@@ -220,7 +236,8 @@ impl World {
     fn take_api(&mut self, inventory: &Inventory, api: &crate::inventory::ApiFacts) {
         let old = Values::held(Generations::OLD);
         let pod = |name| Pod { name: Arc::new(name), roots: old, token: old };
-        let workloads = api.workloads.iter().filter(|workload| !is_kube_proxy(workload)).cloned();
+        let layout = self.layout;
+        let workloads = api.workloads.iter().filter(|workload| !is_node_proxy(layout, workload)).cloned();
         self.pods = workloads
             .map(PodName::Of)
             .chain(api.bare_pods.iter().cloned().map(PodName::Bare))
@@ -266,7 +283,7 @@ impl World {
 
     /// By which rules certificates of a domain are accepted.
     pub(crate) fn rules(&self, domain: TrustDomain) -> Rules {
-        let ended = if domain == TrustDomain::Cluster { self.ended } else { Ended::Nothing };
+        let ended = if domain == TrustDomain::FrontProxy { Ended::Nothing } else { self.ended };
         Rules { kinship: self.kinship(domain), ended }
     }
 
@@ -381,6 +398,7 @@ impl World {
             .chain(self.pod_servers.iter().map(|server| server.presented))
             .chain(self.ca_bundles.iter().map(|(_, held)| Values::held(*held)))
             .chain([self.published, Values::held(self.extension), Values::held(self.ours.0)])
+            .chain([Values::held(self.ours_of_etcd)])
             .chain([Values::one(Value::Presents(self.ours.1))])
     }
 
@@ -399,6 +417,7 @@ impl World {
         (
             (self.phase, disks, processes, &self.diverted, &self.paused),
             (self.published, self.secret_roots, pods, tokens, servers, bundles, self.extension, self.ours),
+            self.ours_of_etcd,
         )
     }
 }
@@ -426,7 +445,7 @@ impl Hash for World {
 /// What has ended where a plan brings a cluster back. One that renews the certificates of agents alone is made for a
 /// cluster in which the others are good.
 fn ended(plan: &Plan) -> Ended {
-    let all = plan.leaves.iter().any(|order| order.id.as_str() == "apiserver");
+    let all = plan.leaves.iter().any(|order| order.id.as_str().split('/').next() == Some("apiserver"));
     match plan.why {
         Why::Recover if plan.authorities.iter().any(|order| order.domain == TrustDomain::Cluster) => {
             Ended::Authority
@@ -442,14 +461,19 @@ fn kept_keys(plan: &Plan) -> KeptKeys {
     let replaced = |domain: TrustDomain| {
         plan.authorities.iter().any(|order| order.domain == domain && !same(&order.key))
     };
-    let domains = [TrustDomain::Cluster, TrustDomain::FrontProxy];
+    let domains = [TrustDomain::Cluster, TrustDomain::Etcd, TrustDomain::FrontProxy];
     KeptKeys {
         leaves: plan.leaves.iter().filter(|order| same(&order.key)).map(|order| order.id.clone()).collect(),
         authorities: domains.into_iter().filter(|domain| !replaced(*domain)).collect(),
     }
 }
 
-/// AKS engine's kube-proxy uses the node's kubeconfig rather than a service account.
+/// Whether a workload is a kube-proxy that uses the node's kubeconfig rather than a service account, as AKS engine's does.
+fn is_node_proxy(layout: Layout, workload: &WorkloadRef) -> bool {
+    layout == Layout::AksEngine && is_kube_proxy(workload)
+}
+
+/// Whether a workload is Kubernetes' own kube-proxy.
 pub(crate) fn is_kube_proxy(workload: &WorkloadRef) -> bool {
     workload.kind == WorkloadKind::DaemonSet
         && workload.namespace == "kube-system"
@@ -472,28 +496,43 @@ fn kinds(role: Role, proxies: bool) -> Vec<Kind> {
 }
 
 /// The text with a process's flags; a static pod whose manifest was not read is not modelled.
-fn text_of(disk: &Disk, kind: Kind) -> Option<&str> {
+fn text_of(layout: Layout, disk: &Disk, kind: Kind) -> Option<&str> {
     match kind {
         Kind::Component(component @ (Component::ApiServer | Component::ControllerManager)) => {
             disk.text(&manifest_file(component))
+        }
+        Kind::Component(Component::Etcd) if layout.etcd_unit().is_none() => {
+            disk.text(&manifest_file(Component::Etcd))
         }
         Kind::Component(Component::Etcd) => Some(disk.text(ETCD_ENVIRONMENT).unwrap_or_default()),
         _ => Some(""),
     }
 }
 
-fn files(node: &Node, facts: Option<&NodeFacts>, admin: &str) -> BTreeMap<String, Content> {
-    let front_proxy = facts.is_some_and(|facts| facts.file(&certificate_file("proxy-ca.crt")).is_some());
-    let mut files: BTreeMap<String, Content> = World::original_files(node, front_proxy).into_iter().collect();
+/// The kubeconfig with which people administer the cluster on its control planes.
+fn administrators(cluster: &Cluster) -> String {
+    match cluster.layout {
+        Layout::AksEngine => layout::admin_kubeconfig(&cluster.admin_user),
+        Layout::Kubeadm => format!("{}/admin.conf", layout::kubeadm::DIRECTORY),
+    }
+}
+
+fn files(cluster: &Cluster, node: &Node, facts: Option<&NodeFacts>) -> BTreeMap<String, Content> {
+    let layout = cluster.layout;
+    let front_proxy = facts.is_some_and(|facts| facts.file(&layout.front_proxy_ca()).is_some());
+    let original = World::original_files(layout, node, front_proxy);
+    let mut files: BTreeMap<String, Content> = original.into_iter().collect();
     let old = Generation::Old;
-    if node.role == Role::ControlPlane && facts.is_some_and(|facts| facts.file(admin).is_some()) {
-        let leaf = LeafId::from("kubectlClient");
-        let kubeconfig = Content::Kubeconfig {
-            roots: vec![Part::Ca(TrustDomain::Cluster, old)],
-            chain: vec![Part::Leaf(leaf.clone(), old)],
-            key: Part::LeafKey(leaf, old),
-        };
-        files.insert(admin.to_owned(), kubeconfig);
+    let there = |path: &str| facts.is_some_and(|facts| facts.file(path).is_some());
+    if node.role == Role::ControlPlane {
+        for own in layout.kubeconfigs(node, &cluster.admin_user).into_iter().filter(|own| there(&own.path)) {
+            let kubeconfig = Content::Kubeconfig {
+                roots: vec![Part::Ca(TrustDomain::Cluster, old)],
+                chain: vec![Part::Leaf(own.leaf.clone(), old)],
+                key: Part::LeafKey(own.leaf, old),
+            };
+            files.insert(own.path, kubeconfig);
+        }
     }
     for file in facts.into_iter().flat_map(|facts| &facts.files) {
         if let Some(text) = &file.text {

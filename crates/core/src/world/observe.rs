@@ -106,6 +106,10 @@ impl World {
             Server::Kubelet(_) => return false,
         };
         let slot = if matches!(server, Server::EtcdPeer(_)) { Slot::PeerCa } else { Slot::ClientCa };
+        let domain = match component {
+            Component::Etcd => self.layout.etcd_domain(),
+            _ => TrustDomain::Cluster,
+        };
         let Some(process) = self.process_mut(server.node(), component) else { return false };
         let front_proxy = generations(cas, TrustDomain::FrontProxy);
         let header = match (component, process.expected(Slot::RequestHeaderCa)) {
@@ -114,7 +118,7 @@ impl World {
         };
         header
             && process.health != Health::Ended
-            && process.seen(slot, Value::Holds(generations(cas, TrustDomain::Cluster)))
+            && process.seen(slot, Value::Holds(generations(cas, domain)))
     }
 
     fn proven(&mut self, node: &NodeName, component: Component) -> bool {

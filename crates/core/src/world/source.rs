@@ -5,10 +5,10 @@
 //! v0.20.15, v0.32.3, v0.36.0; `cmd/kube-controller-manager/app/certificates.go` and `cmd/kubelet/app/auth.go` of
 //! kubernetes 1.20, 1.32, 1.36; `client/pkg/transport/listener.go` of etcd v3.4.13 and later.
 
-use crate::layout::{certificate_file, etcd_peer, kubelet_client_link, windows};
+use crate::layout::{certificate_file, kubelet_client_link, windows};
 use crate::manifest::flag_values;
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, KubernetesVersion, LeafId, Node, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, KubernetesVersion, Layout, LeafId, Node, OperatingSystem, TrustDomain};
 
 use super::disk::{Disk, KeptKeys, is_at_or_below};
 use super::value::{Generations, Presented, Value};
@@ -173,7 +173,9 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
             (_, None) => missing(key),
         },
         From::KubeconfigRoots(path) => match disk.resolve(path) {
-            Some(Content::Kubeconfig { roots: parts, .. }) => roots(parts, TrustDomain::Cluster, path),
+            Some(Content::Kubeconfig { roots: parts, .. } | Content::KubeconfigRoots(parts)) => {
+                roots(parts, TrustDomain::Cluster, path)
+            }
             _ => missing(path),
         },
         From::Requested { own, kubeconfig } => {
@@ -248,19 +250,28 @@ fn issuer(kept: &KeptKeys, certificates: &[Part], key: &[Part], path: &str) -> L
     }
 }
 
-/// Where an AKS engine process on a node reads what from. `text` is its manifest, or its unit's environment file.
+/// A cluster, as far as it decides where its processes read what from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits<'a> {
+    pub(super) layout: Layout,
+    pub(super) version: KubernetesVersion,
+    /// The administrator's kubeconfig on control planes.
+    pub(super) admin_kubeconfig: &'a str,
+}
+
+/// Where a process on a node reads what from. `text` is its manifest, or its unit's environment file.
 pub(super) fn sources(
     kind: Kind,
     node: &Node,
-    admin_kubeconfig: &str,
+    habits: Habits<'_>,
     own_client: bool,
     text: &str,
-    version: KubernetesVersion,
 ) -> Vec<Source> {
+    let Habits { layout, version, admin_kubeconfig } = habits;
     let flag = |name: &str| flag_values(text, name).last().map(|value| (*value).to_owned());
     let mut found = Found(Vec::new());
     match kind {
-        Kind::Component(Component::ApiServer) => apiserver(&mut found, text, version),
+        Kind::Component(Component::ApiServer) => apiserver(&mut found, text, habits),
         Kind::Component(Component::ControllerManager) => {
             found.roots(Slot::PublishedCa, TrustDomain::Cluster, flag("root-ca-file"), Reload::AtStart);
             if let (Some(certificate), Some(key)) =
@@ -271,7 +282,7 @@ pub(super) fn sources(
             if let Some(key) = flag("service-account-private-key-file") {
                 found.add(Slot::TokenSigner, From::Keys(vec![key]), Reload::AtStart);
             }
-            found.kubeconfig();
+            found.kubeconfig_of(Component::ControllerManager, node, layout);
         }
         Kind::Component(Component::Kubelet | Component::KubeProxy)
             if node.system == OperatingSystem::Windows =>
@@ -287,28 +298,28 @@ pub(super) fn sources(
                 found.roots(Slot::ClientCa, domain, Some(windows::ROOTS.to_owned()), Reload::Later);
             }
         }
-        Kind::Component(Component::Scheduler | Component::KubeProxy) => found.kubeconfig(),
+        Kind::Component(component @ (Component::Scheduler | Component::KubeProxy)) => {
+            found.kubeconfig_of(component, node, layout);
+        }
         Kind::Component(Component::Etcd) => {
-            let peer = etcd_peer(node.index);
-            let or = |name: &str, file: String| Some(flag(name).unwrap_or_else(|| certificate_file(&file)));
-            found.pair(
-                Slot::Serving,
-                TrustDomain::Cluster,
-                or("cert-file", "etcdserver.crt".to_owned()),
-                or("key-file", "etcdserver.key".to_owned()),
-                Reload::Later,
-            );
-            found.pair(
-                Slot::Peer,
-                TrustDomain::Cluster,
-                or("peer-cert-file", format!("{peer}.crt")),
-                or("peer-key-file", format!("{peer}.key")),
-                Reload::Later,
-            );
-            let trusted = or("trusted-ca-file", "ca.crt".to_owned());
-            found.roots(Slot::ClientCa, TrustDomain::Cluster, trusted, Reload::AtStart);
-            let peers = or("peer-trusted-ca-file", "ca.crt".to_owned());
-            found.roots(Slot::PeerCa, TrustDomain::Cluster, peers, Reload::AtStart);
+            let (server, peer) = (layout.etcd_server(node), layout.etcd_peer(node));
+            let or = |name: &str, file: String| Some(flag(name).unwrap_or(file));
+            let (certificate, key) = (or("cert-file", server.certificate()), or("key-file", server.key()));
+            found.pair(Slot::Serving, server.domain, certificate, key, Reload::Later);
+            let certificate = or("peer-cert-file", peer.certificate());
+            found.pair(Slot::Peer, peer.domain, certificate, or("peer-key-file", peer.key()), Reload::Later);
+            let trusted = or("trusted-ca-file", layout.etcd_ca());
+            found.roots(Slot::ClientCa, server.domain, trusted, Reload::AtStart);
+            let peers = or("peer-trusted-ca-file", layout.etcd_ca());
+            found.roots(Slot::PeerCa, peer.domain, peers, Reload::AtStart);
+        }
+        Kind::Component(Component::Kubelet) if layout == Layout::Kubeadm => {
+            let domain = TrustDomain::Cluster;
+            found.roots(Slot::ClientCa, domain, Some(layout.roots_file(node.system)), Reload::Later);
+            let kubeconfig = layout.kubelet_kubeconfig().unwrap_or_default().to_owned();
+            found.add(Slot::ApiRoots, From::KubeconfigRoots(kubeconfig), Reload::AtStart);
+            let own = Some(kubelet_client_link());
+            found.pair(Slot::ApiClient, domain, own.clone(), own, Reload::AtStart);
         }
         Kind::Component(Component::Kubelet) => {
             let at = |file: &str| Some(certificate_file(file));
@@ -335,7 +346,8 @@ pub(super) fn sources(
     found.0
 }
 
-fn apiserver(found: &mut Found, text: &str, version: KubernetesVersion) {
+fn apiserver(found: &mut Found, text: &str, habits: Habits<'_>) {
+    let (version, etcd) = (habits.version, habits.layout.etcd_domain());
     let flag = |name: &str| flag_values(text, name).last().map(|value| (*value).to_owned());
     let cluster = TrustDomain::Cluster;
     found.pair(Slot::Serving, cluster, flag("tls-cert-file"), flag("tls-private-key-file"), Reload::Later);
@@ -344,8 +356,8 @@ fn apiserver(found: &mut Found, text: &str, version: KubernetesVersion) {
     found.roots(Slot::RequestHeaderCa, TrustDomain::FrontProxy, header, Reload::Later);
     let (certificate, key) = (flag("proxy-client-cert-file"), flag("proxy-client-key-file"));
     found.pair(Slot::ProxyClient, TrustDomain::FrontProxy, certificate, key, Reload::Later);
-    found.roots(Slot::EtcdCa, cluster, flag("etcd-cafile"), Reload::AtStart);
-    found.pair(Slot::EtcdClient, cluster, flag("etcd-certfile"), flag("etcd-keyfile"), Reload::Later);
+    found.roots(Slot::EtcdCa, etcd, flag("etcd-cafile"), Reload::AtStart);
+    found.pair(Slot::EtcdClient, etcd, flag("etcd-certfile"), flag("etcd-keyfile"), Reload::Later);
     // Before 1.25 the transport to kubelets keeps the pair of its first connection (kubernetes/kubernetes#114588).
     let reload = if version.at_least(25) { Reload::Later } else { Reload::AtStart };
     let (certificate, key) = (flag("kubelet-client-certificate"), flag("kubelet-client-key"));
@@ -398,6 +410,18 @@ impl Found {
             From::KubeconfigClient(kubeconfig)
         };
         self.add(Slot::ApiClient, client, Reload::AtStart);
+    }
+
+    /// The kubeconfig of a component. kubeadm's hold their credentials themselves, and nothing reads them again.
+    fn kubeconfig_of(&mut self, component: Component, node: &Node, layout: Layout) {
+        if layout == Layout::AksEngine {
+            return self.kubeconfig();
+        }
+        let own = layout.kubeconfigs(node, "").into_iter().find(|own| own.reader == Some(component));
+        if let Some(own) = own {
+            self.add(Slot::ApiRoots, From::KubeconfigRoots(own.path.clone()), Reload::AtStart);
+            self.add(Slot::ApiClient, From::KubeconfigClient(own.path), Reload::AtStart);
+        }
     }
 
     /// AKS engine's `/var/lib/kubelet/kubeconfig` names its files by path. The CA is read at start (client-go re-reads

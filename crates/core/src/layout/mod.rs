@@ -1,5 +1,10 @@
-//! Where AKS engine keeps what, and with which mode and owner (reference: the node layout of AKS engine's
-//! `parts/k8s/cloud-init`, both generations).
+//! Where clusters keep what, and with which mode and owner: AKS engine's here (reference: the node layout of AKS engine's
+//! `parts/k8s/cloud-init`, both generations), kubeadm's in [`kubeadm`], and in `places.rs` what both have, by layout.
+
+pub mod kubeadm;
+mod places;
+
+pub use places::{Kubeconfig, Pair};
 
 use crate::model::{Component, LeafId, NodeName, OperatingSystem};
 use crate::plan::Access;
@@ -77,6 +82,11 @@ pub fn front_proxy() -> LeafId {
     LeafId::from("front-proxy")
 }
 
+/// The key pair that signs service-account tokens, where it is no TLS key. It has no certificate.
+pub fn service_account() -> LeafId {
+    LeafId::from("service-account/key")
+}
+
 /// Whether a description of the cluster has a place for that leaf: those of nodes and of Secrets, and the front proxy's,
 /// are in the cluster only.
 pub fn is_described(leaf: &LeafId) -> bool {
@@ -93,7 +103,7 @@ pub const fn stage(system: OperatingSystem) -> &'static str {
 
 /// Whether a file lies in kubecert's own directory, on a node of whatever system.
 pub fn is_staged(path: &str) -> bool {
-    path.starts_with(STAGE) || path.starts_with(windows::STAGE)
+    [STAGE, kubeadm::TRANSITION, windows::STAGE].iter().any(|stage| path.starts_with(stage))
 }
 
 /// The file of the CAs that a node of that system trusts.
@@ -131,7 +141,8 @@ pub const fn kubelet_unit(system: OperatingSystem) -> &'static str {
 /// Whether a path is that of a certificate that nodes of whatever system keep at a fixed place: one of AKS engine's, or
 /// the kubelet's own present one, rather than what the kubelet has left behind.
 pub fn is_certificate_path(path: &str) -> bool {
-    path.starts_with(CERTIFICATES) || windows::CERTIFICATES.contains(&path)
+    let ours = [CERTIFICATES, kubeadm::PKI].iter().any(|directory| path.starts_with(directory));
+    (ours && !is_staged(path)) || windows::CERTIFICATES.contains(&path)
 }
 
 /// Windows agents (AKS engine's `parts/k8s/windowskubeletfunc.ps1`, `pkg/api/defaults-kubelet.go`, kubeletstart.ps1; the
