@@ -1,6 +1,9 @@
 //! Synthetic clusters in AKS engine's layout, for tests here and in other crates.
 
+mod kubeadm;
 pub mod wrong;
+
+pub use kubeadm::kubeadm;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -394,7 +397,7 @@ impl Shape {
         self.manifest("kube-controller-manager", &flags)
     }
 
-    fn manifest(&self, name: &str, flags: &[String]) -> String {
+    pub(super) fn manifest(&self, name: &str, flags: &[String]) -> String {
         let head = format!(
             "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  namespace: kube-system\nspec:\n  hostNetwork: true\n  containers:\n  - name: {name}\n    image: registry.local/{name}:v1.{}.0\n",
             self.minor

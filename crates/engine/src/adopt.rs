@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kubecert_core::inventory::{FileFacts, Inventory, NodeFacts, Observed, Server, ServerFacts};
 use kubecert_core::layout;
-use kubecert_core::model::{Component, LeafId, NodeName, RunId, TrustDomain};
+use kubecert_core::model::{Component, Layout, LeafId, NodeName, RunId, TrustDomain};
 use kubecert_core::plan::{Action, Phase, PhaseName, Plan, Predicate, Step, StepId, Target};
 use kubecert_core::record::What;
 use kubecert_pki::{Certificate, PrivateKey, parse_pem_certificates};
@@ -111,6 +111,12 @@ fn visits(phase: &Phase, nodes: &BTreeSet<NodeName>) -> BTreeSet<StepId> {
 pub(crate) async fn find(setup: &Setup, inventory: &Inventory) -> PortResult<Option<Adopted>> {
     if originals(setup, inventory).await?.is_none() {
         return Ok(None);
+    }
+    if setup.cluster.layout == Layout::Kubeadm {
+        return Err(refused("a run of this cluster was begun and its records are not here").remedy(
+            "Put the run's directory back below the state directory (see --state-dir) and use `kubecert resume` or \
+             `kubecert undo`; with kubeadm's layout a run cannot be brought to an end without them yet.",
+        ));
     }
     // A lost run that has staged nothing yet has changed nothing.
     let Some(Staged { pki: pending, cross }) = staged(setup, inventory).await? else { return Ok(None) };
@@ -455,7 +461,9 @@ pub(crate) fn half_rotated(inventory: &Inventory) -> bool {
         [Component::ApiServer, Component::ControllerManager].iter().any(|component| {
             facts
                 .and_then(|facts| facts.file(&layout::manifest_file(*component))?.text.as_deref())
-                .is_some_and(|text| text.contains(layout::STAGE))
+                .is_some_and(|text| {
+                    text.contains(layout::STAGE) || text.contains(layout::kubeadm::TRANSITION)
+                })
         })
     })
 }

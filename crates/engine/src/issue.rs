@@ -27,6 +27,9 @@ const KUBELET_SERVER_LIFETIME: SignedDuration = SignedDuration::from_hours(7300 
 /// openssl takes days, so that present ones last 719 years.
 const FRONT_PROXY_LIFETIME: SignedDuration = SignedDuration::from_hours(30 * 365 * 24);
 
+/// What lasts longer was not meant to.
+const LONGEST_LIFETIME: SignedDuration = SignedDuration::from_hours(100 * 365 * 24);
+
 /// Why the new PKI cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum MakeError {
@@ -207,10 +210,10 @@ fn authority(order: &AuthorityOrder, key: &PrivateKey, now: Timestamp) -> Result
     let old = parse(&order.like, &what)?;
     let subject = kubecert_pki::next_ca_subject(old.subject()).map_err(|error| failed(&what, &error))?;
     let (template, lifetime) = match order.domain {
-        TrustDomain::Cluster => (Template::from_certificate(&old).with_subject(subject), lifetime(&old)),
-        TrustDomain::FrontProxy => {
+        TrustDomain::FrontProxy if lifetime(&old) > LONGEST_LIFETIME => {
             (Template::ca(subject).map_err(|error| failed(&what, &error))?, FRONT_PROXY_LIFETIME)
         }
+        _ => (Template::from_certificate(&old).with_subject(subject), lifetime(&old)),
     };
     self_signed_ca(&template, key, back_dated(now, lifetime, &what)?, &serial(&what)?)
         .map_err(|error| failed(&what, &error))

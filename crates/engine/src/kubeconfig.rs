@@ -61,6 +61,29 @@ pub fn replace_credentials(
     Ok(Zeroizing::new(text.as_bytes().to_vec()))
 }
 
+/// The kubeconfig with other roots, given as PEM; how its user logs in stays as it is.
+///
+/// # Errors
+///
+/// Fails if its roots are not there exactly once, with a value in base64 on the same line.
+pub fn replace_roots(kubeconfig: &[u8], roots: &[u8]) -> Result<Zeroizing<Vec<u8>>, KubeconfigError> {
+    let text = std::str::from_utf8(kubeconfig).map_err(|_| KubeconfigError::NotText)?;
+    let text = replace_value(text, "certificate-authority-data", &STANDARD.encode(roots))?;
+    Ok(Zeroizing::new(text.as_bytes().to_vec()))
+}
+
+/// The roots in a kubeconfig, as they stand there: PEM.
+///
+/// # Errors
+///
+/// As [`replace_roots`].
+pub fn roots(kubeconfig: &[u8]) -> Result<Vec<u8>, KubeconfigError> {
+    const KEY: &str = "certificate-authority-data";
+    let text = std::str::from_utf8(kubeconfig).map_err(|_| KubeconfigError::NotText)?;
+    let range = only_value(text, KEY)?;
+    STANDARD.decode(&text[range]).map_err(|_| KubeconfigError::Value { key: KEY })
+}
+
 /// The client certificate and key in a kubeconfig, as they stand there: PEM.
 ///
 /// # Errors
@@ -136,6 +159,9 @@ mod tests {
             let expected =
                 text.replace("QQ==", "cm9vdHM=").replace("Qg==", "bGVhZg==").replace("Qw==", "a2V5");
             assert_eq!(std::str::from_utf8(&edited).unwrap(), expected);
+            let roots_alone = replace_roots(text.as_bytes(), b"roots").unwrap();
+            assert_eq!(std::str::from_utf8(&roots_alone).unwrap(), text.replace("QQ==", "cm9vdHM="));
+            assert_eq!(roots(&roots_alone).unwrap(), b"roots");
             let [certificate, key] = client_credentials(&edited).unwrap();
             assert_eq!((&certificate[..], &key[..]), (&b"leaf"[..], &b"key"[..]));
         }

@@ -10,7 +10,9 @@ use kubecert_core::inventory::{
     ServerFacts,
 };
 use kubecert_core::layout;
-use kubecert_core::model::{Cluster, Component, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
+use kubecert_core::model::{
+    Cluster, Component, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain,
+};
 use kubecert_pki::{Certificate, DistinguishedName};
 
 use crate::facts::certificate_facts;
@@ -90,16 +92,22 @@ pub fn question(cluster: &Cluster, role: Role, system: OperatingSystem) -> NodeQ
             ..NodeQuestion::default()
         };
     }
-    let mut paths = vec![layout::CERTIFICATES.to_owned(), layout::kubelet_client_link()];
+    let place = cluster.layout;
+    let mut paths = place.directories();
+    if role == Role::Agent {
+        paths.truncate(1);
+    }
+    paths.push(layout::kubelet_client_link());
+    let serving = place.kubelet_serving_file(system);
+    paths.extend((!serving.starts_with(place.certificates())).then_some(serving));
+    paths.extend(place.kubelet_kubeconfig().map(str::to_owned));
     let mut texts = Vec::new();
     let mut components = vec![Component::Kubelet];
     let mut tools: Vec<String> = layout::TOOLS.map(str::to_owned).to_vec();
     if role == Role::ControlPlane {
-        texts = [Component::ApiServer, Component::ControllerManager, Component::Scheduler]
-            .map(layout::manifest_file)
-            .to_vec();
+        texts = place.static_pods().iter().copied().map(layout::manifest_file).collect();
         paths.extend(texts.iter().cloned());
-        paths.push(layout::admin_kubeconfig(&cluster.admin_user));
+        paths.extend(place.kubeconfig_paths(&cluster.admin_user));
         components.extend([
             Component::Etcd,
             Component::ApiServer,
@@ -108,7 +116,11 @@ pub fn question(cluster: &Cluster, role: Role, system: OperatingSystem) -> NodeQ
         ]);
         tools.extend(layout::CONTROL_PLANE_TOOLS.map(str::to_owned));
     }
-    NodeQuestion { paths, texts, components, units: layout::MONITORS.map(str::to_owned).to_vec(), tools }
+    let units = match place {
+        Layout::AksEngine => layout::MONITORS.map(str::to_owned).to_vec(),
+        Layout::Kubeadm => Vec::new(),
+    };
+    NodeQuestion { paths, texts, components, units, tools }
 }
 
 async fn look_at_all(

@@ -428,6 +428,13 @@ pub trait KubeApi: Send + Sync {
     /// Replaces a `caBundle` by this PEM.
     async fn set_ca_bundle(&self, holder: &CaBundleHolder, roots: &str) -> PortResult<()>;
 
+    /// Replaces the CAs in `kube-public/cluster-info`, given as PEM; whether there is one.
+    async fn publish_cluster_info(&self, roots: &str) -> PortResult<bool> {
+        let _nowhere = roots;
+        let what = "cannot write configmap kube-public/cluster-info";
+        Err(PortError::new(Fault::Unexpected, what, "no cluster here has one"))
+    }
+
     /// Keeps what an object is before the run changes it, once: what is kept already stays.
     async fn remember(&self, object: &ApiObject, keep: &dyn Keep) -> PortResult<()>;
 

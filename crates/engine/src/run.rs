@@ -11,7 +11,7 @@ use kubecert_core::exec::Execution;
 use kubecert_core::intent::{Intent, Why};
 use kubecert_core::inventory::Inventory;
 use kubecert_core::material::{ChainForm, Part};
-use kubecert_core::model::{Cluster, Generation, NodeName, RunId, TrustDomain};
+use kubecert_core::model::{Cluster, Generation, Layout, NodeName, RunId, TrustDomain};
 use kubecert_core::plan::{Plan, StepId};
 use kubecert_core::planner::{self, Naming};
 use kubecert_core::record::{JOURNAL_SCHEMA, Record, What};
@@ -258,7 +258,7 @@ impl Context {
 pub async fn look(setup: &Setup) -> Result<Inventory, RunError> {
     let vault = Vault { old: setup.old.clone(), ..Vault::default() };
     setup.ports.api.use_credentials(vec![first_credentials(&vault)?]).await?;
-    let etcd = etcd_credentials(&vault, Generation::Old)?;
+    let etcd = etcd_credentials(&vault, setup.cluster.layout, Generation::Old)?;
     setup.ports.etcd.use_credentials(vec![etcd]).await?;
     setup.tell(Happening::Observing { what: format!("cluster {}", setup.cluster.name) });
     Ok(observe::inventory(&setup.ports, &setup.cluster, &setup.old).await)
@@ -595,26 +595,35 @@ pub(crate) async fn carry_out(setup: Setup, way: Way) -> Result<Ended, RunError>
 /// them if the run was cut off.
 async fn start_credentials(context: &Context, began: bool, first: &Credentials) -> Result<(), RunError> {
     let vault = &context.vault;
-    let mut both: Vec<Part> =
-        [Generation::Old, Generation::New].map(|g| vault.authority(TrustDomain::Cluster, g)).into();
-    both.dedup();
+    let layout = context.cluster.layout;
+    let both = |domain| {
+        let mut both: Vec<Part> =
+            [Generation::Old, Generation::New].map(|generation| vault.authority(domain, generation)).into();
+        both.dedup();
+        both
+    };
+    let (both, of_etcd) = (both(TrustDomain::Cluster), both(layout.etcd_domain()));
     let form = if vault.cross.is_empty() { ChainForm::Bare } else { ChainForm::WithCross };
     let mut api = vec![first.clone()];
-    let mut etcd = vec![etcd_credentials(vault, Generation::Old)?];
+    let mut etcd = vec![etcd_credentials(vault, layout, Generation::Old)?];
     if began {
         api.insert(0, vault.administrator(&both, Generation::New, form)?);
         api.push(vault.administrator(&both, Generation::Old, form)?);
-        etcd.insert(0, steps::etcd_client(context, &both, Generation::New)?);
-        etcd.push(steps::etcd_client(context, &both, Generation::Old)?);
+        etcd.insert(0, steps::etcd_client(context, &of_etcd, Generation::New)?);
+        etcd.push(steps::etcd_client(context, &of_etcd, Generation::Old)?);
     }
     context.ports.api.use_credentials(api).await?;
     context.ports.etcd.use_credentials(etcd).await?;
     Ok(())
 }
 
-fn etcd_credentials(vault: &Vault, generation: Generation) -> Result<Credentials, VaultError> {
+fn etcd_credentials(
+    vault: &Vault,
+    layout: Layout,
+    generation: Generation,
+) -> Result<Credentials, VaultError> {
     let leaf = kubecert_core::model::LeafId::from("etcdclient");
-    let root = vault.certificate(&Part::Ca(TrustDomain::Cluster, generation))?;
+    let root = vault.certificate(&Part::Ca(layout.etcd_domain(), generation))?;
     let certificate = vault.certificate(&Part::Leaf(leaf.clone(), generation))?;
     let key = crate::vault::pkcs8(vault.key(&Part::LeafKey(leaf, generation))?)?;
     Ok(Credentials {
@@ -676,7 +685,7 @@ async fn end_probe(context: &Arc<Context>) -> Vec<Sample> {
 
 /// The front proxy's old CA is on the nodes only.
 pub(crate) fn know_front_proxy(old: &mut PkiSet, inventory: &Inventory) {
-    let path = kubecert_core::layout::certificate_file("proxy-ca.crt");
+    let path = inventory.cluster.layout.front_proxy_ca();
     let pem = inventory
         .cluster
         .control_planes()

@@ -9,7 +9,7 @@ use kubecert_core::model::{Component, Generation, LeafId, NodeName, TrustDomain}
 use kubecert_core::plan::{Action, ApiObject, FileWrite, Step, Target};
 use zeroize::Zeroizing;
 
-use crate::kubeconfig::replace_credentials;
+use crate::kubeconfig::{KubeconfigError, replace_credentials, replace_roots};
 use crate::ports::{
     Credentials, Diversion, ExtensionAuthentication, Fault, FileBytes, FileContent, Identity, PortError,
     PortResult, StartedBy,
@@ -103,6 +103,9 @@ async fn on_node(
             Ok(format!("process {} since {}", process.pid, process.started))
         }
         Action::EndProcess { component } => {
+            if *component == Component::Etcd && context.errand.is_guarded() {
+                others_healthy(context, node, waiting).await?;
+            }
             let process = nodes.end_process(node, *component).await?;
             Ok(format!("process {} since {}", process.pid, process.started))
         }
@@ -181,6 +184,11 @@ async fn elsewhere(
             api.set_ca_bundle(holder, &String::from_utf8_lossy(&pem)).await?;
             Ok(format!("{} roots", roots.len()))
         }
+        Action::PublishClusterInfo { roots } => {
+            let pem = context.vault.pem(roots).map_err(own)?;
+            let there = api.publish_cluster_info(&String::from_utf8_lossy(&pem)).await?;
+            Ok(if there { format!("{} roots", roots.len()) } else { "there is none".to_owned() })
+        }
         Action::Roll { workload } => {
             api.restart(workload, stamp).await?;
             roll_out(context, step, waiting).await
@@ -223,6 +231,7 @@ fn changed_object(action: &Action) -> Option<ApiObject> {
         Action::RenewTokenSecret { secret } => Some(ApiObject::TokenSecret(secret.clone())),
         Action::SetCaBundle { holder, .. } => Some(ApiObject::CaBundle(holder.clone())),
         Action::Roll { workload } => Some(ApiObject::Workload(workload.clone())),
+        Action::PublishClusterInfo { .. } => Some(ApiObject::ClusterInfo),
         _ => None,
     }
 }
@@ -295,15 +304,19 @@ async fn use_credentials(
     identity: Generation,
     form: ChainForm,
 ) -> PortResult<()> {
-    let parts: Vec<Part> = roots.iter().map(|ca| Part::Ca(ca.domain, ca.generation)).collect();
+    let of = |domain| -> Vec<Part> {
+        let wanted = roots.iter().filter(|ca| ca.domain == domain);
+        wanted.map(|ca| Part::Ca(ca.domain, ca.generation)).collect()
+    };
+    let (parts, of_etcd) = (of(TrustDomain::Cluster), of(context.cluster.layout.etcd_domain()));
     let vault = &context.vault;
     let wanted = vault.administrator(&parts, identity, form).map_err(own)?;
     let mut for_api = vec![wanted.clone()];
-    let mut for_etcd = vec![etcd_client(context, &parts, identity)?];
+    let mut for_etcd = vec![etcd_client(context, &of_etcd, identity)?];
     // While the old CA is trusted the old identity is a way in, for servers that do not accept the new one yet.
     if roots.iter().any(|ca| ca.generation == Generation::Old) && identity == Generation::New {
         for_api.push(vault.administrator(&parts, Generation::Old, form).map_err(own)?);
-        for_etcd.push(etcd_client(context, &parts, Generation::Old)?);
+        for_etcd.push(etcd_client(context, &of_etcd, Generation::Old)?);
     }
     context.ports.api.use_credentials(for_api).await?;
     context.ports.etcd.use_credentials(for_etcd).await?;
@@ -323,7 +336,7 @@ pub(crate) fn etcd_client(
     let identity = vault.leaf_generation(&leaf, identity);
     let mut chain = vec![vault.certificate(&Part::Leaf(leaf.clone(), identity)).map_err(own)?.der().to_vec()];
     if identity == Generation::New
-        && let Some(cross) = vault.cross.get(&TrustDomain::Cluster)
+        && let Some(cross) = vault.cross.get(&context.cluster.layout.etcd_domain())
     {
         chain.push(cross.der().to_vec());
     }
@@ -364,24 +377,32 @@ async fn resolve(context: &Context, node: &NodeName, file: &FileWrite) -> PortRe
         Content::Link(target) => FileContent::Link(target.clone()),
         Content::Original => FileContent::Original,
         Content::Kubeconfig { roots, chain, key } => {
-            let present = context.ports.nodes.read(node, &file.path).await?.ok_or_else(|| {
-                PortError::new(
-                    Fault::Failed,
-                    format!("cannot edit {} on {node}", file.path),
-                    "it is not there",
-                )
-            })?;
             let pem = |parts: &[Part]| context.vault.pem(parts).map_err(own);
-            let edited =
-                replace_credentials(&present, &pem(roots)?, &pem(chain)?, &pem(std::slice::from_ref(key))?)
-                    .map_err(|error| {
-                    PortError::new(Fault::Failed, format!("cannot edit {} on {node}", file.path), error)
-                })?;
-            FileContent::Bytes(edited)
+            let (roots, chain, key) = (pem(roots)?, pem(chain)?, pem(std::slice::from_ref(key))?);
+            edited(context, node, file, |present| replace_credentials(present, &roots, &chain, &key)).await?
+        }
+        Content::KubeconfigRoots(roots) => {
+            let roots = context.vault.pem(roots).map_err(own)?;
+            edited(context, node, file, |present| replace_roots(present, &roots)).await?
         }
         content => FileContent::Bytes(context.vault.bytes(content).map_err(own)?),
     };
     Ok(FileBytes { path: file.path.clone(), bytes, access: file.access.clone() })
+}
+
+/// What a file that is there becomes by an edit.
+async fn edited(
+    context: &Context,
+    node: &NodeName,
+    file: &FileWrite,
+    edit: impl FnOnce(&[u8]) -> Result<Zeroizing<Vec<u8>>, KubeconfigError>,
+) -> PortResult<FileContent> {
+    let failed = |cause: &dyn std::fmt::Display| {
+        PortError::new(Fault::Failed, format!("cannot edit {} on {node}", file.path), cause)
+    };
+    let present = context.ports.nodes.read(node, &file.path).await?;
+    let present = present.ok_or_else(|| failed(&"it is not there"))?;
+    edit(&present).map(FileContent::Bytes).map_err(|error| failed(&error))
 }
 
 fn own(error: VaultError) -> PortError {

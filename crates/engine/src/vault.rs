@@ -169,7 +169,10 @@ impl Vault {
         match content {
             Content::Parts(parts) => self.pem(parts),
             Content::Text(text) => Ok(Zeroizing::new(text.as_bytes().to_vec())),
-            Content::Kubeconfig { .. } | Content::Link(_) | Content::Original => Err(VaultError::OnNode),
+            Content::Kubeconfig { .. }
+            | Content::KubeconfigRoots(_)
+            | Content::Link(_)
+            | Content::Original => Err(VaultError::OnNode),
         }
     }
 

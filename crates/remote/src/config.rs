@@ -32,6 +32,9 @@ pub struct SshConfig {
     /// Where nodes are found whose names the bastion cannot resolve: name, then address and port. Host keys are looked for
     /// under the node's name and that port all the same.
     pub addresses: BTreeMap<NodeName, (String, u16)>,
+    /// Whether nodes that are not among [`SshConfig::addresses`] are reached at the address that was learnt of them, where
+    /// one was, rather than by their name.
+    pub by_learnt_address: bool,
     /// Who logs in to nodes that run Windows; `None` where the cluster's description tells of nobody.
     pub windows: Option<WindowsLogin>,
     /// How long the way to a host, greeting and authentication together may take.
@@ -60,6 +63,7 @@ impl SshConfig {
             host_keys,
             node_port: 22,
             addresses: BTreeMap::new(),
+            by_learnt_address: false,
             windows: None,
             connect_timeout: Self::CONNECT_TIMEOUT,
         }

@@ -2,6 +2,7 @@
 //! a time.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,7 @@ pub struct SshNodes {
     nodes: std::sync::Mutex<BTreeMap<NodeName, Slot>>,
     /// What nodes run that do not run Linux.
     systems: std::sync::Mutex<BTreeMap<NodeName, OperatingSystem>>,
+    learnt: std::sync::Mutex<BTreeMap<NodeName, IpAddr>>,
     /// The slots of the sessions that are open.
     open: std::sync::Mutex<Vec<Slot>>,
     places: Arc<Semaphore>,
@@ -99,6 +101,7 @@ impl SshNodes {
             bastion: Mutex::default(),
             nodes: std::sync::Mutex::default(),
             systems: std::sync::Mutex::default(),
+            learnt: std::sync::Mutex::default(),
             open: std::sync::Mutex::default(),
             places: Arc::new(Semaphore::new(SESSIONS)),
             turn: Mutex::default(),
@@ -209,9 +212,11 @@ impl SshNodes {
     async fn open(&self, node: &NodeName) -> PortResult<Session> {
         let config = &self.config;
         let what = format!("cannot reach node {node} through {}", config.bastion_host);
+        let learnt = self.learnt.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(node).copied();
+        let learnt = learnt.filter(|_| config.by_learnt_address).map(|address| address.to_string());
         let (address, port) = match config.addresses.get(node) {
             Some((address, port)) => (address.as_str(), *port),
-            None => (node.as_str(), config.node_port),
+            None => (learnt.as_deref().unwrap_or(node.as_str()), config.node_port),
         };
         let bastion = self.bastion().await?;
         // The semaphore is never closed, so that waiting for it cannot fail.
@@ -270,6 +275,8 @@ impl Nodes for SshNodes {
     fn learn(&self, nodes: &[Node]) {
         let mut systems = self.systems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         systems.extend(nodes.iter().map(|node| (node.name.clone(), node.system)));
+        let mut learnt = self.learnt.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        learnt.extend(nodes.iter().filter_map(|node| Some((node.name.clone(), node.address?))));
     }
 
     async fn connect(&self, node: &NodeName) -> PortResult<()> {

@@ -1,7 +1,7 @@
 //! Arguments that several verbs share.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use kubecert_core::intent::{Scope, Strategy, Why};
@@ -60,7 +60,7 @@ pub(crate) enum Colour {
     Never,
 }
 
-/// Which cluster. Other ways of naming one will join this group, of which exactly one is given.
+/// Which cluster: exactly one way of naming it is given.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cluster")]
 #[group(required = true, multiple = false)]
@@ -68,26 +68,51 @@ pub(crate) struct ClusterArgs {
     /// The apimodel.json that AKS engine generated for the cluster
     #[arg(short = 'm', long, value_name = "FILE")]
     pub(crate) api_model: Option<PathBuf>,
+    /// The cluster file of a cluster that kubeadm made; it may say how to reach the nodes, too
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub(crate) cluster: Option<PathBuf>,
 }
 
 impl ClusterArgs {
-    /// The apimodel. clap has seen to it that one is given; an empty path reads as a file that does not exist.
-    pub(crate) fn api_model(&self) -> PathBuf {
-        self.api_model.clone().unwrap_or_default()
+    /// How the cluster is named.
+    pub(crate) fn source(&self) -> ClusterSource {
+        match (&self.cluster, &self.api_model) {
+            (Some(file), _) => ClusterSource::File(file.clone()),
+            // clap has seen to it that one is given; an empty path reads as a file that does not exist.
+            (None, model) => ClusterSource::ApiModel(model.clone().unwrap_or_default()),
+        }
     }
+}
+
+/// How a cluster is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClusterSource {
+    /// By an apimodel.
+    ApiModel(PathBuf),
+    /// By a cluster file.
+    File(PathBuf),
+}
+
+/// Which cluster of AKS engine's.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cluster")]
+pub(crate) struct ApiModelArgs {
+    /// The apimodel.json that AKS engine generated for the cluster
+    #[arg(short = 'm', long, value_name = "FILE")]
+    pub(crate) api_model: PathBuf,
 }
 
 /// How to reach the nodes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "SSH")]
 pub(crate) struct SshArgs {
-    /// Name or address of the SSH host through which all nodes are reached
+    /// Name or address of the SSH host through which all nodes are reached; a cluster file may name it
     #[arg(long, value_name = "HOST")]
-    pub(crate) ssh_host: String,
+    pub(crate) ssh_host: Option<String>,
     /// Port of the SSH host; without it 22, or 50001 where the masters are a scale set
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) ssh_port: Option<u16>,
-    /// User on the SSH host and the nodes; without it, the administrator named in the apimodel
+    /// User on the SSH host and the nodes; without it, the one that the apimodel or the cluster file names
     #[arg(long, value_name = "USER")]
     pub(crate) ssh_user: Option<String>,
     /// With what to log in.
@@ -102,7 +127,7 @@ pub(crate) struct SshArgs {
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     /// Private key for the SSH host and the nodes; the passphrase of an encrypted one is asked for on the terminal
-    #[arg(long, value_name = "FILE", required_unless_present = "ssh_agent")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) linux_ssh_private_key: Option<PathBuf>,
     /// Log in with the keys of the SSH agent that SSH_AUTH_SOCK names, rather than with --linux-ssh-private-key
     #[arg(long, conflicts_with = "linux_ssh_private_key")]
@@ -132,8 +157,18 @@ pub(crate) enum KeySource {
 impl KeyArgs {
     /// What the arguments mean. The environment is read here.
     pub(crate) fn source(&self) -> Result<KeySource, CliError> {
-        if let Some(path) = &self.linux_ssh_private_key {
-            return Ok(KeySource::File { path: path.clone(), passphrase_fd: self.passphrase_fd });
+        self.source_or(None)
+    }
+
+    /// The same, where the cluster's description names a key's file.
+    pub(crate) fn source_or(&self, described: Option<&Path>) -> Result<KeySource, CliError> {
+        let described = described.filter(|_| !self.ssh_agent);
+        if let Some(path) = self.linux_ssh_private_key.as_deref().or(described) {
+            return Ok(KeySource::File { path: path.to_owned(), passphrase_fd: self.passphrase_fd });
+        }
+        if !self.ssh_agent {
+            return Err(CliError::new(Kind::Usage, "--linux-ssh-private-key must be specified")
+                .hint("Name the file of the private key for the SSH host and the nodes, or use --ssh-agent."));
         }
         let socket = env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
         socket.map(|socket| KeySource::Agent(socket.into())).ok_or_else(|| {

@@ -22,7 +22,7 @@ pub(crate) use authority::{
     AuthorityArgs, AuthorityVerb, ClientArgs, IdentityVerb, InitArgs, LoginArgs, RenewArgs, RotateCaArgs,
     ServeArgs, SideArgs,
 };
-pub(crate) use common::{GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
+pub(crate) use common::{ClusterSource, GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
 pub(crate) use site::{AssessArgs, DoctorArgs, ShutdownCheckArgs};
 pub(crate) use verbs::{

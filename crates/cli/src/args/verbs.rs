@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap_complete::Shell;
 
-use super::common::{ClusterArgs, DecisionArgs, HowArgs, SshArgs, StateArgs};
+use super::common::{ApiModelArgs, ClusterArgs, DecisionArgs, HowArgs, SshArgs, StateArgs};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -152,7 +152,7 @@ pub(crate) struct ReportArgs {
 pub(crate) struct GenerateArgs {
     /// Which cluster.
     #[command(flatten)]
-    pub(crate) cluster: ClusterArgs,
+    pub(crate) cluster: ApiModelArgs,
     /// Directory to write the files into; it is created if need be
     #[arg(long, value_name = "DIR", help_heading = "Files")]
     pub(crate) output_directory: PathBuf,

@@ -15,7 +15,7 @@ const PROFILE: &str = "certificate-profile.json";
 
 /// Writes a new set of certificates as the ancestor lays it out, and as a certificate profile.
 pub(crate) fn run(args: &GenerateArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
+    let described = Described::read(&args.cluster.api_model)?;
     let failed = |what: &'static str| move |error| CliError::because(Kind::Input, what, error);
     let made = new_certificate_profile(&described.model, Term::of_the_ancestor(Timestamp::now()), &FreshKeys)
         .map_err(|error| CliError::because(Kind::Input, "cannot make new certificates", error))?;

@@ -11,9 +11,9 @@ use kubecert_core::restarts::{Restart, restarts};
 use kubecert_engine::{pending, run, verify};
 use serde::Serialize;
 
+use super::cluster::Named;
 use super::rotate::{intent, run_error};
 use super::runtime::{self, Wired};
-use super::target::{Described, Reach};
 use crate::args::{CheckArgs, GlobalArgs, Output, PlanArgs, SshArgs, VerifyArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
@@ -22,9 +22,9 @@ use crate::render::{check_table, plan_text};
 
 /// `kubecert check`.
 pub(crate) fn check(global: &GlobalArgs, args: &CheckArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
-    let pending = pending::pending(&args.state.state_dir()?.join(described.name().as_str()));
-    looking(global, &described, &args.ssh, |inventory| {
+    let named = Named::read(&args.cluster.source())?;
+    let pending = pending::pending(&args.state.state_dir()?.join(named.name().as_str()));
+    looking(global, &named, &args.ssh, |inventory| {
         let now = Timestamp::now();
         let table = check_table::Table::of(&inventory, now, args.within);
         match global.output {
@@ -43,9 +43,9 @@ pub(crate) fn check(global: &GlobalArgs, args: &CheckArgs) -> Result<Exit, CliEr
 
 /// `kubecert plan`.
 pub(crate) fn plan(global: &GlobalArgs, args: &PlanArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
-    described.check_supported()?;
-    looking(global, &described, &args.ssh, |inventory| {
+    let named = Named::read(&args.cluster.source())?;
+    named.check_supported()?;
+    looking(global, &named, &args.ssh, |inventory| {
         let plan = run::plan(&inventory, &intent(&args.how), Timestamp::now()).map_err(run_error)?;
         let json = || {
             serde_json::to_string_pretty(&plan)
@@ -84,8 +84,8 @@ fn shown(plan: &Plan) -> Result<String, CliError> {
 
 /// `kubecert verify`.
 pub(crate) fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
-    looking(global, &described, &args.ssh, |inventory| {
+    let named = Named::read(&args.cluster.source())?;
+    looking(global, &named, &args.ssh, |inventory| {
         let results = verify::verify(&inventory, Timestamp::now());
         match global.output {
             Output::Json => {
@@ -105,16 +105,15 @@ pub(crate) fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Result<Exit, Cli
 /// Connects, looks, and hands over what was seen.
 fn looking(
     global: &GlobalArgs,
-    described: &Described,
+    named: &Named,
     ssh: &SshArgs,
     then: impl FnOnce(Inventory) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
-    let reach = Reach::try_from(ssh)?;
     // Looking keeps no records, but host keys are pinned where the runs of the cluster are.
     let state = crate::args::StateArgs { state_dir: None };
-    let state: PathBuf = state.state_dir()?.join(described.name().as_str());
+    let state: PathBuf = state.state_dir()?.join(named.name().as_str());
     runtime::with(global, |wired: Wired| async move {
-        let setup = described.connect(&reach, state, wired.wires()).await?;
+        let setup = named.connect(ssh, state, wired.wires()).await?;
         let inventory = run::look(&setup).await.map_err(run_error)?;
         // The front-end listens for as long as anything could still tell it something.
         drop(setup);

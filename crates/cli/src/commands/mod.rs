@@ -3,6 +3,7 @@
 mod assess;
 mod authority;
 mod azure;
+mod cluster;
 mod completions;
 mod demo;
 mod files;
@@ -11,6 +12,7 @@ mod given_plan;
 mod given_profile;
 #[cfg(test)]
 mod judge;
+mod kubeadm;
 mod login;
 mod look;
 mod man;

@@ -16,8 +16,8 @@ use kubecert_engine::run;
 use super::rotate::{Consent, run_error, show};
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach};
-use crate::args::{GlobalArgs, Output, RecoverArgs};
-use crate::errors::CliError;
+use crate::args::{ClusterSource, GlobalArgs, Output, RecoverArgs};
+use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use crate::human::paint::Paint;
 use crate::render::plan_text;
@@ -39,8 +39,18 @@ pub(super) enum Brought {
 
 /// `kubecert recover`.
 pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, CliError> {
-    let api_model = args.cluster.api_model();
-    let described = Described::read(&api_model)?;
+    let described = match args.cluster.source() {
+        ClusterSource::ApiModel(path) => Described::read(&path)?,
+        ClusterSource::File(path) => {
+            let about = format!("cannot bring back the cluster of {}", path.display());
+            return Err(CliError::because(
+                Kind::Input,
+                about,
+                "bringing back what has ended is not built for kubeadm's layout yet",
+            )
+            .hint("`kubeadm certs renew all` on each control plane renews what its CAs can still sign."));
+        }
+    };
     described.check_supported()?;
     let reach = Reach::try_from(&args.ssh)?;
     let state = args.state.state_dir()?.join(described.name().as_str());

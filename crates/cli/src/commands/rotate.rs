@@ -17,6 +17,7 @@ use kubecert_engine::ports::Machines;
 use kubecert_engine::run::{self, Ended, RunError, Setup};
 
 use super::azure;
+use super::cluster::Named;
 use super::given_plan::GivenPlan;
 use super::given_profile::GivenProfile;
 use super::recover::{self, Brought};
@@ -30,11 +31,10 @@ use crate::render::{plan_text, report_html, report_text};
 
 /// `kubecert rotate`.
 pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
-    described.check_supported()?;
-    let state = args.state.state_dir()?.join(described.name().as_str());
-    let reach = Reach::try_from(&args.ssh)?;
-    let given = args.plan.as_deref().map(|file| GivenPlan::read(file, &described.name())).transpose()?;
+    let named = Named::read(&args.cluster.source())?;
+    named.check_supported()?;
+    let state = args.state.state_dir()?.join(named.name().as_str());
+    let given = args.plan.as_deref().map(|file| GivenPlan::read(file, &named.name())).transpose()?;
     let intent = match &given {
         Some(given) => given.intent(),
         None => intent(&args.how),
@@ -57,7 +57,7 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
                 "That run has a plan of its own, so the one given with --plan is not begun; nothing was touched.",
             ));
         }
-        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        let mut setup = named.connect(&args.ssh, state, wired.wires()).await?;
         setup.decisions = args.decisions.decisions();
         carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
@@ -65,12 +65,11 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
 
 /// `kubecert resume`.
 pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.run.cluster.api_model())?;
-    let (state, only) = state_of(&described, &args.run)?;
-    let reach = Reach::try_from(&args.run.ssh)?;
+    let named = Named::read(&args.run.cluster.source())?;
+    let (state, only) = state_of(&named, &args.run)?;
     let consent = Consent { yes: args.run.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        let mut setup = named.connect(&args.run.ssh, state, wired.wires()).await?;
         setup.only = only;
         setup.decisions = args.decisions.decisions();
         if let Some(node) = &args.node {
@@ -110,12 +109,11 @@ async fn catch_up(
 
 /// `kubecert undo`.
 pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError> {
-    let described = Described::read(&args.cluster.api_model())?;
-    let (state, only) = state_of(&described, args)?;
-    let reach = Reach::try_from(&args.ssh)?;
+    let named = Named::read(&args.cluster.source())?;
+    let (state, only) = state_of(&named, args)?;
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let mut setup = described.connect(&reach, state, wired.wires()).await?;
+        let mut setup = named.connect(&args.ssh, state, wired.wires()).await?;
         setup.only = only;
         let name = setup.cluster.name.clone();
         let mut refused = None;
@@ -136,9 +134,9 @@ pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError
 }
 
 /// Where runs are recorded, and which of them the operator means.
-fn state_of(described: &Described, args: &RunArgs) -> Result<(PathBuf, Option<RunId>), CliError> {
+fn state_of(cluster: &Named, args: &RunArgs) -> Result<(PathBuf, Option<RunId>), CliError> {
     let Some(named) = &args.run_dir else {
-        return Ok((args.state.state_dir()?.join(described.name().as_str()), None));
+        return Ok((args.state.state_dir()?.join(cluster.name().as_str()), None));
     };
     // A name without a directory before it, or with a link in it, has a parent that says nothing.
     let run = fs::canonicalize(named).map_err(|error| {

@@ -14,7 +14,7 @@ use kubecert_core::model::{
     TrustDomain,
 };
 use kubecert_engine::ports::{Clock, Nodes, PortError, Ports};
-use kubecert_engine::run::Setup;
+use kubecert_engine::run::{OperatorFiles, Setup};
 use kubecert_engine::vault::PkiSet;
 use kubecert_pki::{Certificate, PrivateKey};
 use kubecert_remote::{HostKeys, Password, SshConfig, SshNodes, WindowsLogin};
@@ -54,8 +54,12 @@ impl TryFrom<&SshArgs> for Reach {
     type Error = CliError;
 
     fn try_from(args: &SshArgs) -> Result<Self, CliError> {
+        let host = args.ssh_host.clone().ok_or_else(|| {
+            CliError::new(Kind::Usage, "--ssh-host must be specified")
+                .hint("It is the name or address of the host through which all nodes are reached by SSH.")
+        })?;
         Ok(Self {
-            host: args.ssh_host.clone(),
+            host,
             port: args.ssh_port,
             user: args.ssh_user.clone(),
             key: args.key.source()?,
@@ -179,49 +183,59 @@ impl Described {
     ) -> Result<Setup, CliError> {
         let cluster = self.cluster()?;
         let old = self.pki()?;
-        let nodes = self.nodes(reach, &state, &wires.events).await?;
-        let addresses: BTreeMap<NodeName, IpAddr> =
-            cluster.nodes.iter().filter_map(|node| Some((node.name.clone(), node.address?))).collect();
-        let control_planes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
-        let api = KubeClient::new(&cluster.endpoint, cluster.api_port).map_err(port_error)?;
-        let ports = Ports {
-            probe: Arc::new(TlsProbe::new(nodes.clone(), addresses, cluster.api_port)),
-            api: Arc::new(api),
-            etcd: Arc::new(EtcdClient::new(nodes.clone(), control_planes)),
-            availability: Arc::new(ApiAvailability::new(cluster.endpoint.clone(), cluster.api_port)),
-            clock: Arc::new(SystemClock),
-            machines: None,
-            nodes,
-        };
-        let events = wires.events;
-        Ok(Setup {
-            ports,
-            operator: Arc::new(AncestorFiles::new(self)),
-            cluster,
-            old,
-            given: None,
-            state,
-            only: None,
-            program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
-            // Nobody listens any more only when the program ends.
-            decisions: kubecert_engine::run::Decisions::default(),
-            events: Arc::new(move |event| drop(events.send(event))),
-            cancelled: wires.cancelled,
-        })
+        let nodes = self.access(reach)?.connect(&state, &wires.events).await?;
+        let port = cluster.api_port;
+        setup(cluster, port, old, Arc::new(AncestorFiles::new(self)), nodes, state, wires)
     }
 
-    async fn nodes(
-        &self,
-        reach: &Reach,
-        state: &Path,
-        events: &mpsc::UnboundedSender<Event>,
-    ) -> Result<Arc<dyn Nodes>, CliError> {
-        let key = login::user_key(&reach.key)?;
+    fn access(&self, reach: &Reach) -> Result<Access, CliError> {
         let user = match &reach.user {
             Some(user) => user.clone(),
             None => self.admin_user()?,
         };
-        let pinned = reach.known_hosts.clone().unwrap_or_else(|| state.join("known_hosts"));
+        Ok(Access {
+            host: reach.host.clone(),
+            port: reach.port.unwrap_or_else(|| self.ssh_port()),
+            user,
+            key: reach.key.clone(),
+            known_hosts: reach.known_hosts.clone(),
+            node_port: SSH_PORT,
+            addresses: BTreeMap::new(),
+            by_learnt_address: false,
+            windows: self.model.windows().map(|windows| WindowsLogin {
+                user: windows.admin_user.clone(),
+                password: windows.password().map(Password::new),
+            }),
+        })
+    }
+}
+
+/// How to log in to the nodes.
+pub(crate) struct Access {
+    /// The host through which all nodes are reached, and its port.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: String,
+    pub(crate) key: KeySource,
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// The port of the nodes themselves.
+    pub(crate) node_port: u16,
+    /// Where nodes are whose names the SSH host may not resolve.
+    pub(crate) addresses: BTreeMap<NodeName, (String, u16)>,
+    /// Whether other nodes are reached at the addresses that the API tells.
+    pub(crate) by_learnt_address: bool,
+    pub(crate) windows: Option<WindowsLogin>,
+}
+
+impl Access {
+    /// Logs in to the host through which all nodes are reached.
+    pub(crate) async fn connect(
+        self,
+        state: &Path,
+        events: &mpsc::UnboundedSender<Event>,
+    ) -> Result<Arc<dyn Nodes>, CliError> {
+        let key = login::user_key(&self.key)?;
+        let pinned = self.known_hosts.clone().unwrap_or_else(|| state.join("known_hosts"));
         let own = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"));
         let events = events.clone();
         let host_keys = HostKeys::load(pinned, &own.into_iter().collect::<Vec<_>>()).map_err(port_error)?;
@@ -235,15 +249,55 @@ impl Described {
             );
             drop(events.send(Event { at: Timestamp::now(), what: Happening::Notice { text } }));
         });
-        let mut config = SshConfig::new(reach.host.clone(), user, key, host_keys);
-        config.bastion_port = reach.port.unwrap_or_else(|| self.ssh_port());
-        config.windows = self.model.windows().map(|windows| WindowsLogin {
-            user: windows.admin_user.clone(),
-            password: windows.password().map(Password::new),
-        });
+        let mut config = SshConfig::new(self.host, self.user, key, host_keys);
+        config.bastion_port = self.port;
+        config.node_port = self.node_port;
+        config.addresses = self.addresses;
+        config.by_learnt_address = self.by_learnt_address;
+        config.windows = self.windows;
         let nodes = SshNodes::connect_bastion(config).await.map_err(port_error)?;
         Ok(Arc::new(nodes))
     }
+}
+
+/// What a run needs, once the nodes can be reached. The API is asked at the cluster's endpoint, at `port` there.
+pub(crate) fn setup(
+    cluster: Cluster,
+    port: u16,
+    old: PkiSet,
+    operator: Arc<dyn OperatorFiles>,
+    nodes: Arc<dyn Nodes>,
+    state: PathBuf,
+    wires: Wires,
+) -> Result<Setup, CliError> {
+    let addresses: BTreeMap<NodeName, IpAddr> =
+        cluster.nodes.iter().filter_map(|node| Some((node.name.clone(), node.address?))).collect();
+    let control_planes = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+    let api = KubeClient::new(&cluster.endpoint, port).map_err(port_error)?;
+    let ports = Ports {
+        probe: Arc::new(TlsProbe::new(nodes.clone(), addresses, cluster.api_port)),
+        api: Arc::new(api),
+        etcd: Arc::new(EtcdClient::new(nodes.clone(), control_planes)),
+        availability: Arc::new(ApiAvailability::new(cluster.endpoint.clone(), port)),
+        clock: Arc::new(SystemClock),
+        machines: None,
+        nodes,
+    };
+    let events = wires.events;
+    Ok(Setup {
+        ports,
+        operator,
+        cluster,
+        old,
+        given: None,
+        state,
+        only: None,
+        program: format!("kubecert {}", env!("CARGO_PKG_VERSION")),
+        // Nobody listens any more only when the program ends.
+        decisions: kubecert_engine::run::Decisions::default(),
+        events: Arc::new(move |event| drop(events.send(event))),
+        cancelled: wires.cancelled,
+    })
 }
 
 fn unusable(path: &Path, error: kubecert_cloud::apimodel::ApiModelError) -> CliError {

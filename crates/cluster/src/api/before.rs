@@ -74,6 +74,10 @@ async fn read(client: &Client, object: &ApiObject) -> Result<Option<Before>> {
             let bundle = trust::ca_bundle(client, holder).await?;
             Some(vec![("caBundle".to_owned(), bundle)])
         }
+        ApiObject::ClusterInfo => {
+            let present = trust::cluster_info(client).await?;
+            present.map(|present| vec![("kubeconfig".to_owned(), Some(present))])
+        }
         ApiObject::Workload(workload) => {
             let stamp = workload::stamp(client, workload).await?;
             stamp.map(|stamp| vec![("restartedAt".to_owned(), stamp)])
@@ -105,6 +109,12 @@ pub(super) async fn put_back(
         (ApiObject::CaBundle(holder), Some(before)) => {
             put_bundle_back(clients, what, holder, before.field("caBundle")).await
         }
+        (ApiObject::ClusterInfo, Some(before)) => {
+            let Some(kubeconfig) = before.field("kubeconfig") else { return Ok(()) };
+            clients
+                .call(what, |client| async move { trust::set_cluster_info(&client, kubeconfig).await })
+                .await
+        }
         (ApiObject::Workload(workload), before) => {
             if let Some(before) = before {
                 let stamp = before.field("restartedAt");
@@ -115,7 +125,13 @@ pub(super) async fn put_back(
             renew(clients, workload, created_before).await
         }
         (ApiObject::Pod(pod), _) => pod::put_back(clients, pod, created_before, keep).await,
-        (ApiObject::TlsSecret(_) | ApiObject::TokenSecret(_) | ApiObject::CaBundle(_), None) => Ok(()),
+        (
+            ApiObject::TlsSecret(_)
+            | ApiObject::TokenSecret(_)
+            | ApiObject::CaBundle(_)
+            | ApiObject::ClusterInfo,
+            None,
+        ) => Ok(()),
     }
 }
 

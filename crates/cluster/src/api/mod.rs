@@ -110,6 +110,13 @@ impl KubeApi for KubeClient {
             .await
     }
 
+    async fn publish_cluster_info(&self, roots: &str) -> PortResult<bool> {
+        let what = "cannot write configmap kube-public/cluster-info";
+        self.clients
+            .call(what, |client| async move { trust::publish_cluster_info(&client, roots).await })
+            .await
+    }
+
     async fn restart(&self, workload: &WorkloadRef, stamp: &str) -> PortResult<()> {
         let what = format!("cannot restart {workload}");
         self.clients

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures::try_join;
 use kube::Client;
 use kubecert_core::inventory::{CaBundleHolder, CertificateFacts};
+use kubecert_engine::kubeconfig::replace_roots;
 use kubecert_engine::ports::{ExtensionAuthentication, Lease, PortResult};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ const API_SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
 const VALIDATING: &str = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
 const MUTATING: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
 const CUSTOM_RESOURCES: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+const CLUSTER_INFO: &str = "cluster-info";
 const EXTENSION_AUTHENTICATION: &str = "extension-apiserver-authentication";
 
 /// `kube-root-ca.crt` of each namespace. Namespaces that are being deleted are left out: nothing is published there
@@ -65,6 +67,31 @@ pub(super) async fn rebuild_extension_authentication(
     });
     let maps = Collection::namespaced("api/v1", "kube-system", "configmaps");
     maps.merge(client, EXTENSION_AUTHENTICATION, &json!({ "data": data })).await.map(drop)
+}
+
+/// The kubeconfig in `kube-public/cluster-info`; `None` where there is none.
+pub(super) async fn cluster_info(client: &Client) -> Result<Option<String>> {
+    let maps = Collection::namespaced("api/v1", "kube-public", "configmaps");
+    let map: Option<ConfigMap> = maps.get(client, CLUSTER_INFO).await?;
+    Ok(map.and_then(|mut map| map.data.remove("kubeconfig")))
+}
+
+/// Writes the kubeconfig in `kube-public/cluster-info`. The controller manager signs it anew for each bootstrap token
+/// (k8s.io/kubernetes/pkg/controller/bootstrap/bootstrapsigner.go).
+pub(super) async fn set_cluster_info(client: &Client, kubeconfig: &str) -> Result<()> {
+    let maps = Collection::namespaced("api/v1", "kube-public", "configmaps");
+    maps.merge(client, CLUSTER_INFO, &json!({ "data": { "kubeconfig": kubeconfig } })).await.map(drop)
+}
+
+/// Replaces the CAs in `kube-public/cluster-info`; whether there is one.
+pub(super) async fn publish_cluster_info(client: &Client, roots: &str) -> Result<bool> {
+    let Some(present) = cluster_info(client).await? else { return Ok(false) };
+    let edited = replace_roots(present.as_bytes(), roots.as_bytes());
+    let edited = edited.map_err(|error| CallError::Answer(format!("kube-public/cluster-info: {error}")))?;
+    if edited.as_slice() != present.as_bytes() {
+        set_cluster_info(client, &String::from_utf8_lossy(&edited)).await?;
+    }
+    Ok(true)
 }
 
 /// Empties the holder of the controller manager's lease, if it is still `holder`; candidates take an empty one at once

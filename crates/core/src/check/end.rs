@@ -127,7 +127,7 @@ pub fn orders(plan: &Plan) -> Vec<Violation> {
         // Where a cluster is brought back, a front proxy that has ended goes along.
         let fits = match plan.strategy {
             Strategy::CrossSigned => {
-                order.key != KeyOrder::Same && order.cross_signed == (order.domain == TrustDomain::Cluster)
+                order.key != KeyOrder::Same && order.cross_signed == (order.domain != TrustDomain::FrontProxy)
             }
             Strategy::Bundled => order.key != KeyOrder::Same && !order.cross_signed,
             Strategy::SameKey => order.key == KeyOrder::Same && !order.cross_signed,

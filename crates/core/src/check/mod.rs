@@ -151,6 +151,8 @@ mod tests;
 #[cfg(test)]
 mod tests_incremental;
 #[cfg(test)]
+mod tests_kubeadm;
+#[cfg(test)]
 mod tests_recover;
 #[cfg(test)]
 mod tests_why;

@@ -16,7 +16,7 @@ use crate::world::World;
 
 /// Whether the step at which the rotation stops has had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Last {
+pub(super) enum Last {
     Done,
     BegunWithEffect,
     BegunWithout,
@@ -66,7 +66,7 @@ fn back(
 }
 
 /// Rotates, stops at each step for which `stops` says so, in each way, and goes back from there.
-fn there_and_back(plan: &Plan, inventory: &Inventory, stops: impl Fn(usize, Last) -> bool) -> String {
+pub(super) fn there_and_back(plan: &Plan, inventory: &Inventory, stops: impl Fn(usize, Last) -> bool) -> String {
     let mut runner = Runner::new(plan, inventory);
     let begin = runner.world.clone();
     let mut progress = Progress::default();

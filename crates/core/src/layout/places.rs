@@ -210,6 +210,17 @@ impl Layout {
         }
     }
 
+    /// The paths of the same, which are alike on all control planes.
+    pub fn kubeconfig_paths(self, user: &str) -> Vec<String> {
+        match self {
+            Layout::AksEngine => vec![super::admin_kubeconfig(user)],
+            Layout::Kubeadm => {
+                let path = |(name, _): &(&str, _)| format!("{}/{name}.conf", kubeadm::DIRECTORY);
+                kubeadm::KUBECONFIGS.iter().map(path).collect()
+            }
+        }
+    }
+
     /// The kubeconfig in which a kubelet finds the CA, where it names the kubelet's own certificate by its path.
     pub const fn kubelet_kubeconfig(self) -> Option<&'static str> {
         match self {

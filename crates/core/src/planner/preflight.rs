@@ -7,7 +7,7 @@ use super::{Naming, Refusal, RefusalReason};
 use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{Inventory, NodeFacts, NodeStatus, Observed};
 use crate::layout::{self, windows};
-use crate::model::{Component, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
+use crate::model::{Component, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
 
 /// How far a node's clock may be from the operator's, in milliseconds. New certificates are back-dated by more than
 /// this, and Kubernetes' own leases tolerate seconds, not minutes.
@@ -22,6 +22,9 @@ const FRONT_PROXY_IS_READ_AGAIN_SINCE: u16 = 20;
 
 /// Checks that what is wanted makes sense for this layout.
 pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refusal> {
+    if inventory.cluster.layout == Layout::Kubeadm {
+        return kubeadm(intent);
+    }
     if intent.scope == Scope::EtcdCa {
         return Err(RefusalReason::EtcdSharesTheCa.into());
     }
@@ -50,6 +53,18 @@ pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refus
         return Err(RefusalReason::NoFrontProxy.into());
     }
     Ok(())
+}
+
+/// Checks that what is wanted is built for kubeadm's layout.
+fn kubeadm(intent: &Intent) -> Result<(), Refusal> {
+    let built = match intent.why {
+        Why::ReplaceCa => matches!(intent.strategy, None | Some(Strategy::CrossSigned)),
+        Why::Renew | Why::ExtendCa | Why::Compromised | Why::Recover => false,
+    };
+    if built && intent.scope == Scope::All {
+        return Ok(());
+    }
+    Err(RefusalReason::NotForLayout(intent.to_string()).into())
 }
 
 /// Checks that the front proxy's certificates can be replaced by themselves.
@@ -190,9 +205,9 @@ fn check_certificates(
     naming: &Naming,
     reasons: &mut Vec<RefusalReason>,
 ) {
-    let first =
-        |file: &str| facts.file(&layout::certificate_file(file)).and_then(|file| file.certificates.first());
-    let roots = layout::roots_file(node.system);
+    let place = inventory.cluster.layout;
+    let first = |path: &str| facts.file(path).and_then(|file| file.certificates.first());
+    let roots = place.roots_file(node.system);
     let there = facts.file(&roots).and_then(|file| file.certificates.first());
     match (there, inventory.current_ca()) {
         (Some(there), Some(ours)) if there.fingerprint != ours.fingerprint => {
@@ -208,7 +223,7 @@ fn check_certificates(
     let apiserver = LeafId::from("apiserver");
     if node.role == Role::ControlPlane
         && let (Some(there), Some(ours)) =
-            (first("apiserver.crt"), inventory.description.certificates.get(&apiserver))
+            (first(&place.api_server(node).certificate()), inventory.description.certificates.get(&apiserver))
         && there.fingerprint != ours.fingerprint
     {
         reasons.push(RefusalReason::OtherCertificate(node.name.clone(), apiserver));
@@ -220,6 +235,13 @@ fn check_certificates(
         {
             reasons.push(RefusalReason::Layout(format!("node {} has no readable {path}", node.name)));
         }
+    }
+    if let Some(path) = place.kubelet_kubeconfig()
+        && facts.file(path).is_none_or(|file| file.certificates.len() != 1)
+    {
+        // kubeadm before 1.17 left the client certificate of control planes within (kubernetes/kubeadm#1753).
+        let why = "should hold the CA, and name kubelet-client-current.pem as its client certificate and key";
+        reasons.push(RefusalReason::Layout(format!("{path} on node {} {why}", node.name)));
     }
     for file in facts.files.iter().filter(|file| layout::is_certificate_path(&file.path)) {
         if let Some(ended) =

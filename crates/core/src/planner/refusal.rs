@@ -70,6 +70,8 @@ pub enum RefusalReason {
     FrontProxyCannotBeExtended,
     /// A scope that the layout does not know apart.
     EtcdSharesTheCa,
+    /// What is wanted, in words, is not built for the cluster's layout.
+    NotForLayout(String),
     /// The scope is the front proxy, and the cluster has none.
     NoFrontProxy,
     /// The scope is the front proxy, and API servers of this version read its certificate at their start only.
@@ -175,6 +177,10 @@ impl fmt::Display for RefusalReason {
             ),
             Self::EtcdSharesTheCa => f.write_str(
                 "etcd has no CA of its own in AKS engine's layout, its certificates are of the cluster CA, as are those of servers and clients; use --scope cluster-ca",
+            ),
+            Self::NotForLayout(wanted) => write!(
+                f,
+                "kubecert cannot do this with kubeadm's layout yet: {wanted}; it replaces all CAs there, cross-signed",
             ),
             Self::NoFrontProxy => f.write_str(
                 "the cluster has no front proxy (no proxy-ca.crt on its control planes); leave --scope away",

@@ -28,7 +28,7 @@ impl World {
             ApiObject::Workload(workload) => {
                 objects.workloads.get(workload).map(|state| Remembered::Stamp(state.stamp.clone()))
             }
-            ApiObject::Pod(_) => None,
+            ApiObject::Pod(_) | ApiObject::ClusterInfo => None,
         }
     }
 

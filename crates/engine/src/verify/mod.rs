@@ -3,12 +3,14 @@
 //! Shares no code with the planner and knows nothing of any run. It works on an inventory alone, and everything that
 //! could not be read counts as not as it should be.
 
+mod kubeadm;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use kubecert_core::inventory::{CertificateFacts, Inventory, NodeFacts, Observed, Server};
 use kubecert_core::layout;
-use kubecert_core::model::{LeafId, NodeName, OperatingSystem};
+use kubecert_core::model::{Layout, LeafId, NodeName, OperatingSystem, TrustDomain};
 use kubecert_core::report::Verified;
 
 /// Looks at everything in the inventory.
@@ -20,14 +22,34 @@ pub fn verify(inventory: &Inventory, now: Timestamp) -> Vec<Verified> {
     for (name, node) in &inventory.nodes {
         match node {
             Observed::Unreadable(why) => results.push(verified(format!("node {name}"), false, why)),
-            Observed::Seen(facts) => results.extend(files(inventory, ca, name, facts, now)),
+            Observed::Seen(facts) => {
+                match (inventory.cluster.layout, inventory.cluster.node(name)) {
+                    (Layout::Kubeadm, Some(node)) => {
+                        results.extend(kubeadm::files(inventory, node, facts, now));
+                    }
+                    _ => results.extend(files(inventory, ca, name, facts, now)),
+                }
+                if let Some(left) = facts.files.iter().find(|file| layout::is_staged(&file.path)) {
+                    results.push(verified(format!("{} on {name}", left.path), false, "left by a run"));
+                }
+            }
         }
     }
-    results.extend(front_proxies(inventory));
+    match inventory.cluster.layout {
+        Layout::AksEngine => results.extend(front_proxies(inventory)),
+        Layout::Kubeadm => results.extend(kubeadm::shared(inventory)),
+    }
     for (server, facts) in &inventory.servers {
+        let Some(ca) = ca_of(inventory, server) else {
+            results.push(verified(format!("the CA of {server}"), false, "no control plane shows it"));
+            continue;
+        };
         results.push(match facts {
             Observed::Unreadable(why) => verified(format!("what {server} presents"), false, why),
-            Observed::Seen(facts) => presents(server, &facts.chain, ca, now),
+            Observed::Seen(facts) => match (inventory.cluster.layout, server) {
+                (Layout::Kubeadm, Server::Kubelet(_)) => kubeadm::presents(server, &facts.chain, ca, now),
+                _ => presents(server, &facts.chain, ca, now),
+            },
         });
         if let (Observed::Seen(facts), true) = (facts, trusts_clients(server)) {
             results.push(trusts(inventory, server, &facts.client_ca_names, ca));
@@ -78,10 +100,16 @@ fn files(
         };
         results.push(verified(what, ok, found));
     }
-    if let Some(left) = facts.files.iter().find(|file| layout::is_staged(&file.path)) {
-        results.push(verified(format!("{} on {node}", left.path), false, "left by a run"));
-    }
     results
+}
+
+/// The CA of what a server presents.
+fn ca_of<'a>(inventory: &'a Inventory, server: &Server) -> Option<&'a CertificateFacts> {
+    let domain = match server {
+        Server::EtcdClient(_) | Server::EtcdPeer(_) => inventory.cluster.layout.etcd_domain(),
+        Server::ApiServer(_) | Server::Kubelet(_) => TrustDomain::Cluster,
+    };
+    kubeadm::authority(inventory, domain)
 }
 
 /// A Windows node's kubeconfig: the CA, and the shared client certificate.
@@ -140,7 +168,7 @@ const fn trusts_clients(server: &Server) -> bool {
 }
 
 fn trusts(inventory: &Inventory, server: &Server, names: &[String], ca: &CertificateFacts) -> Verified {
-    let path = layout::certificate_file("proxy-ca.crt");
+    let path = inventory.cluster.layout.front_proxy_ca();
     let front_proxy = inventory
         .nodes
         .get(server.node())

@@ -1,0 +1,111 @@
+//! kubeadm's layout: the plan that replaces its three CAs, and the way back from it.
+
+use super::tests::listed;
+use super::undo::there_and_back;
+use crate::check;
+use crate::intent::{Intent, Scope, Strategy, Why};
+use crate::inventory::{Inventory, Observed};
+use crate::plan::{Action, PhaseName, Plan};
+use crate::planner::{self, RefusalReason};
+use crate::testing::{Shape, Style, kubeadm, naming, replace_ca};
+
+fn planned(inventory: &Inventory) -> Plan {
+    planner::plan(inventory, &replace_ca(None), &naming()).unwrap()
+}
+
+#[test]
+fn all_three_cas_are_replaced_without_breaking_anything() {
+    for (masters, agents) in [(1, 0), (1, 2), (3, 0), (3, 2), (5, 1)] {
+        for minor in [20, 24, 34] {
+            for style in [Style::Block, Style::Json] {
+                let inventory = kubeadm(&Shape { minor, style, ..Shape::sized(masters, agents) });
+                let plan = planned(&inventory);
+                assert_eq!(plan.strategy, Strategy::CrossSigned);
+                assert_eq!(plan.authorities.len(), 3);
+                let found = check::plan(&plan, &inventory);
+                assert!(found.is_empty(), "{masters}+{agents}, 1.{minor}\n{}", listed(&found));
+            }
+        }
+    }
+}
+
+#[test]
+fn it_goes_back_from_every_step() {
+    for minor in [20, 34] {
+        let inventory = kubeadm(&Shape { minor, ..Shape::sized(2, 1) });
+        let plan = planned(&inventory);
+        let found = there_and_back(&plan, &inventory, |_, _| true);
+        assert!(found.is_empty(), "1.{minor}\n{found}");
+    }
+}
+
+/// What is there without need is not made, and what the operator has taken away does not come back.
+#[test]
+fn keys_of_cas_are_written_where_they_were() {
+    let mut inventory = kubeadm(&Shape::sized(3, 0));
+    for node in inventory.nodes.values_mut() {
+        if let Observed::Seen(facts) = node {
+            facts.files.retain(|file| !file.path.ends_with("front-proxy-ca.key"));
+            facts.files.retain(|file| !file.path.ends_with("super-admin.conf"));
+        }
+    }
+    let plan = planned(&inventory);
+    assert!(check::plan(&plan, &inventory).is_empty());
+    let written = plan.steps().filter_map(|step| match &step.action {
+        Action::Write { files } => Some(files),
+        _ => None,
+    });
+    let mut paths = written.flatten().map(|file| file.path.as_str()).filter(|path| !path.contains("kubecert"));
+    assert!(!paths.any(|path| path.contains("super-admin") || path.ends_with("front-proxy-ca.key")));
+}
+
+/// The mistakes that a plan for this layout might make are found by the check.
+#[test]
+fn what_is_left_out_is_found() {
+    let inventory = kubeadm(&Shape::sized(3, 1));
+    let paths = [
+        "/etc/kubernetes/controller-manager.conf",
+        "/etc/kubernetes/scheduler.conf",
+        "/etc/kubernetes/kubelet.conf",
+        "/etc/kubernetes/pki/etcd/ca.crt",
+        "/etc/kubernetes/pki/etcd/server.crt",
+        "/etc/kubernetes/pki/front-proxy-client.crt",
+        "/etc/kubernetes/super-admin.conf",
+    ];
+    for path in paths {
+        let mut plan = planned(&inventory);
+        for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+            if let Action::Write { files } = &mut step.action {
+                files.retain(|file| file.path != path);
+            }
+        }
+        assert!(!check::plan(&plan, &inventory).is_empty(), "nothing misses {path}");
+    }
+    // An etcd member that is never restarted goes on trusting the old CA.
+    let mut plan = planned(&inventory);
+    for phase in plan.phases.iter_mut().filter(|phase| phase.name == PhaseName::Drop) {
+        for step in &mut phase.steps {
+            if matches!(step.action, Action::EndProcess { component: crate::model::Component::Etcd }) {
+                step.action = Action::Await { predicates: Vec::new() };
+            }
+        }
+    }
+    assert!(!check::plan(&plan, &inventory).is_empty());
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    let inventory = kubeadm(&Shape::sized(3, 1));
+    let intents = [
+        Intent::new(Why::Compromised),
+        Intent::new(Why::ExtendCa),
+        Intent { scope: Scope::EtcdCa, ..Intent::new(Why::ReplaceCa) },
+        replace_ca(Some(Strategy::Bundled)),
+    ];
+    for intent in intents {
+        let refusal = planner::plan(&inventory, &intent, &naming()).unwrap_err();
+        let [RefusalReason::NotForLayout(_)] = refusal.reasons.as_slice() else {
+            panic!("{intent}: {refusal}");
+        };
+    }
+}
