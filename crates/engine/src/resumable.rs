@@ -128,8 +128,9 @@ pub(crate) fn read(run: &RunDir, cluster: &ClusterName) -> Result<Remains, RunEr
         return Err(misfit(Misfit::PlanChanged { plan: run.plan() }));
     }
     let plan = rundir::read_plan(&run.plan())?;
-    let vault = run.read_vault()?;
+    let mut vault = run.read_vault()?;
     check_vault(run, &plan, &vault, &records).map_err(misfit)?;
+    vault.know_models(&plan);
     Ok(Remains { plan, vault, records })
 }
 

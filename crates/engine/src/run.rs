@@ -489,7 +489,8 @@ pub(crate) fn first_begun(records: &[Record]) -> BTreeMap<StepId, Timestamp> {
 async fn make(setup: &Setup, plan: &Plan, inventory: &Inventory) -> Result<Vault, RunError> {
     let mut old = setup.old.clone();
     know_front_proxy(&mut old, inventory);
-    let vault = Vault { old, new: setup.given.clone().unwrap_or_default(), cross: BTreeMap::new() };
+    let mut vault = Vault { old, new: setup.given.clone().unwrap_or_default(), cross: BTreeMap::new() };
+    vault.know_models(plan);
     let now = setup.ports.clock.now();
     let (plan, events) = (plan.clone(), setup.events.clone());
     // Keys are made on all cores, away from the loop that answers timers and sockets.

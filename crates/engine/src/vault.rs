@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use kubecert_core::material::{ChainForm, Content, Part};
 use kubecert_core::model::{Generation, LeafId, TrustDomain};
+use kubecert_core::plan::{LeafShape, Plan};
 use kubecert_pki::{Certificate, Issuer, KeyEncoding, PrivateKey};
 use zeroize::Zeroizing;
 
@@ -78,6 +79,18 @@ pub struct Vault {
 }
 
 impl Vault {
+    /// Takes in the old leaves that a plan shows as the models of new ones: the description of a cluster need not hold
+    /// them, and on the way back they are what servers are seen to present.
+    pub(crate) fn know_models(&mut self, plan: &Plan) {
+        for order in &plan.leaves {
+            if let LeafShape::Like(pem) = &order.shape
+                && let Ok(certificate) = Certificate::from_pem(pem)
+            {
+                self.old.leaves.entry(order.id.clone()).or_insert(certificate);
+            }
+        }
+    }
+
     const fn set(&self, generation: Generation) -> &PkiSet {
         match generation {
             Generation::Old => &self.old,

@@ -3,6 +3,7 @@
 component=$1 grace=$2 patience=$3
 old=$(processes "$component")
 [ -n "$old" ] || log "$component does not run; waiting for it"
+[ "$component" != etcd ] || cut_watches "$old" "$grace" </dev/null >/dev/null 2>&1 &
 signal "$old" TERM
 limit=$(($(clock) + grace))
 while any_alive "$old"; do
