@@ -220,7 +220,10 @@ impl WrittenPlane {
     fn understood(self) -> Result<ControlPlane, ClusterFileError> {
         name("spec.controlPlanes", &self.name)?;
         let address = self.address.parse().map_err(|_| {
-            wrong("spec.controlPlanes", format!("gives {} the address {:?}, which is none", self.name, self.address))
+            wrong(
+                "spec.controlPlanes",
+                format!("gives {} the address {:?}, which is none", self.name, self.address),
+            )
         })?;
         Ok(ControlPlane { name: self.name, address })
     }
@@ -307,7 +310,9 @@ mod tests {
         assert_eq!(of("https://10.0.0.1"), Some(("10.0.0.1".to_owned(), 443)));
         assert_eq!(of("https://[fd00::1]:6443/"), Some(("fd00::1".to_owned(), 6443)));
         assert_eq!(of("https://[fd00::1]"), Some(("fd00::1".to_owned(), 443)));
-        for bad in ["https://", "https://:443", "https://a b", "https://[::1", "https://a:b:1", "https://[::1]x"] {
+        for bad in
+            ["https://", "https://:443", "https://a b", "https://[::1", "https://a:b:1", "https://[::1]x"]
+        {
             assert_eq!(of(bad), None, "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! Arguments that several verbs share.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kubecert_core::intent::{Scope, Strategy, Why};
@@ -154,24 +154,30 @@ pub(crate) enum KeySource {
     Agent(PathBuf),
 }
 
+impl KeySource {
+    /// What is said where nothing tells which key.
+    pub(crate) fn missing() -> CliError {
+        CliError::new(Kind::Usage, "--linux-ssh-private-key must be specified")
+            .hint("Name the file of the private key for the SSH host and the nodes, or use --ssh-agent.")
+    }
+}
+
 impl KeyArgs {
     /// What the arguments mean. The environment is read here.
     pub(crate) fn source(&self) -> Result<KeySource, CliError> {
-        self.source_or(None)
+        self.given()?.ok_or_else(KeySource::missing)
     }
 
-    /// The same, where the cluster's description names a key's file.
-    pub(crate) fn source_or(&self, described: Option<&Path>) -> Result<KeySource, CliError> {
-        let described = described.filter(|_| !self.ssh_agent);
-        if let Some(path) = self.linux_ssh_private_key.as_deref().or(described) {
-            return Ok(KeySource::File { path: path.to_owned(), passphrase_fd: self.passphrase_fd });
+    /// The same, if they say anything.
+    pub(crate) fn given(&self) -> Result<Option<KeySource>, CliError> {
+        if let Some(path) = &self.linux_ssh_private_key {
+            return Ok(Some(KeySource::File { path: path.clone(), passphrase_fd: self.passphrase_fd }));
         }
         if !self.ssh_agent {
-            return Err(CliError::new(Kind::Usage, "--linux-ssh-private-key must be specified")
-                .hint("Name the file of the private key for the SSH host and the nodes, or use --ssh-agent."));
+            return Ok(None);
         }
         let socket = env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
-        socket.map(|socket| KeySource::Agent(socket.into())).ok_or_else(|| {
+        socket.map(|socket| Some(KeySource::Agent(socket.into()))).ok_or_else(|| {
             CliError::new(Kind::Input, "--ssh-agent: SSH_AUTH_SOCK is not set, so there is no agent to ask").hint(
                 "Start one (`eval $(ssh-agent)`, then `ssh-add KEY`), or name the key's file with --linux-ssh-private-key.",
             )

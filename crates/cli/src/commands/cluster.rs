@@ -7,7 +7,7 @@ use kubecert_engine::run::Setup;
 
 use super::kubeadm::Kubeadm;
 use super::target::{Described, Reach, Wires};
-use crate::args::{ClusterSource, SshArgs};
+use crate::args::ClusterSource;
 use crate::errors::CliError;
 
 /// A cluster that a verb is about.
@@ -43,16 +43,29 @@ impl Named {
         }
     }
 
+    /// Reads it again: a run that has ended has changed the file that describes it.
+    pub(crate) fn again(self) -> Result<Self, CliError> {
+        match self {
+            Self::AksEngine(described) => {
+                let location = described.model.location().map(|location| location.as_str().to_owned());
+                let again = Described::read(&described.path)?;
+                Ok(Self::AksEngine(Box::new(again.at_location(&location.unwrap_or_default())?)))
+            }
+            // What has changed is on the nodes, and is read whenever they are connected to.
+            kubeadm @ Self::Kubeadm(_) => Ok(kubeadm),
+        }
+    }
+
     /// Connects to everything, and gives what a run needs.
     pub(crate) async fn connect(
         &self,
-        ssh: &SshArgs,
+        reach: &Reach,
         state: PathBuf,
         wires: Wires,
     ) -> Result<Setup, CliError> {
         match self {
-            Self::AksEngine(described) => described.connect(&Reach::try_from(ssh)?, state, wires).await,
-            Self::Kubeadm(kubeadm) => kubeadm.connect(ssh, state, wires).await,
+            Self::AksEngine(described) => described.connect(reach, state, wires).await,
+            Self::Kubeadm(kubeadm) => kubeadm.connect(reach, state, wires).await,
         }
     }
 }

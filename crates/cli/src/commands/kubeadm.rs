@@ -19,8 +19,8 @@ use kubecert_engine::vault::{PkiSet, Vault};
 use kubecert_pki::{Certificate, PrivateKey};
 use zeroize::Zeroizing;
 
-use super::target::{Access, Wires, port_error, setup};
-use crate::args::SshArgs;
+use super::target::{Access, Reach, SSH_PORT, Wires, port_error, setup};
+use crate::args::KeySource;
 use crate::errors::{CliError, Kind};
 
 /// A cluster file that was read.
@@ -66,11 +66,11 @@ impl Kubeadm {
     /// Connects to everything, and reads the PKI from the first control plane that has it.
     pub(crate) async fn connect(
         &self,
-        args: &SshArgs,
+        reach: &Reach,
         state: PathBuf,
         wires: Wires,
     ) -> Result<Setup, CliError> {
-        let nodes = self.access(args)?.connect(&state, &wires.events).await?;
+        let nodes = self.access(reach)?.connect(&state, &wires.events).await?;
         let cluster = self.cluster();
         let old = pki(nodes.as_ref(), &cluster).await?;
         let operator = Arc::new(Operator { kubeconfig: self.file.kubeconfig.clone() });
@@ -78,16 +78,16 @@ impl Kubeadm {
     }
 
     /// How to log in: what the command line says, else what the cluster file says.
-    fn access(&self, args: &SshArgs) -> Result<Access, CliError> {
+    fn access(&self, reach: &Reach) -> Result<Access, CliError> {
         let ssh = &self.file.ssh;
         let missing = |what: &str, flag: &str| {
             let file = self.path.display();
             CliError::new(Kind::Usage, format!("cluster file {file} names no {what}"))
                 .hint(format!("Add spec.ssh.{what} to it, or use {flag}."))
         };
-        let user = args.ssh_user.clone().or_else(|| ssh.user.clone());
-        let jump = match (&args.ssh_host, &ssh.jump) {
-            (Some(host), _) => (host.clone(), 22),
+        let user = reach.user.clone().or_else(|| ssh.user.clone());
+        let jump = match (&reach.host, &ssh.jump) {
+            (Some(host), _) => (host.clone(), SSH_PORT),
             (None, Some(jump)) => jump.clone(),
             (None, None) => {
                 let first = self.file.control_planes.first();
@@ -95,16 +95,20 @@ impl Kubeadm {
                 (first.address.to_string(), ssh.port)
             }
         };
+        let described = || ssh.private_key.clone().map(|path| KeySource::File { path, passphrase_fd: None });
         let planes = self.file.control_planes.iter();
-        let address = |plane: &ControlPlane| {
-            (NodeName::new(plane.name.clone()), (plane.address.to_string(), ssh.port))
-        };
+        let address =
+            |plane: &ControlPlane| (NodeName::new(plane.name.clone()), (plane.address.to_string(), ssh.port));
         Ok(Access {
-            port: args.ssh_port.unwrap_or(jump.1),
+            port: reach.port.unwrap_or(jump.1),
             host: jump.0,
             user: user.ok_or_else(|| missing("user", "--ssh-user"))?,
-            key: args.key.source_or(ssh.private_key.as_deref())?,
-            known_hosts: args.known_hosts.clone().or_else(|| ssh.known_hosts.clone()),
+            key: reach
+                .key
+                .clone()
+                .or_else(described)
+                .ok_or_else(|| missing("privateKey", "--linux-ssh-private-key"))?,
+            known_hosts: reach.known_hosts.clone().or_else(|| ssh.known_hosts.clone()),
             node_port: ssh.port,
             addresses: planes.map(address).collect(),
             by_learnt_address: true,
@@ -146,8 +150,9 @@ async fn read_pki(nodes: &dyn Nodes, node: &Node) -> PortResult<PkiSet> {
         set.leaf_keys.insert(leaf, private_key(&key, &read(nodes, node, &key).await?, node)?);
     }
     let path = format!("{}/admin.conf", kubeadm::DIRECTORY);
-    let [client, key] = client_credentials(&read(nodes, node, &path).await?)
-        .map_err(|error| PortError::new(Fault::Failed, format!("cannot use {path} on {}", node.name), error))?;
+    let [client, key] = client_credentials(&read(nodes, node, &path).await?).map_err(|error| {
+        PortError::new(Fault::Failed, format!("cannot use {path} on {}", node.name), error)
+    })?;
     let leaf = LeafId::from("kubectlClient");
     set.leaves.insert(leaf.clone(), certificate(&path, &client, node)?);
     set.leaf_keys.insert(leaf, private_key(&path, &key, node)?);
@@ -190,9 +195,7 @@ impl OperatorFiles for Operator {
     fn write(&self, vault: &Vault) -> PortResult<()> {
         let Some(path) = &self.kubeconfig else { return Ok(()) };
         let leaf = LeafId::from("kubectlClient");
-        let pem = |part: Part| {
-            vault.pem(&[part]).map_err(|error| cannot("edit", path, &error))
-        };
+        let pem = |part: Part| vault.pem(&[part]).map_err(|error| cannot("edit", path, &error));
         let roots = pem(Part::Ca(TrustDomain::Cluster, Generation::New))?;
         let client = pem(Part::Leaf(leaf.clone(), Generation::New))?;
         let key = pem(Part::LeafKey(leaf, Generation::New))?;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::cluster::Named;
 use super::rotate::{intent, run_error};
 use super::runtime::{self, Wired};
+use super::target::Reach;
 use crate::args::{CheckArgs, GlobalArgs, Output, PlanArgs, SshArgs, VerifyArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
@@ -109,11 +110,12 @@ fn looking(
     ssh: &SshArgs,
     then: impl FnOnce(Inventory) -> Result<Exit, CliError>,
 ) -> Result<Exit, CliError> {
+    let reach = Reach::try_from(ssh)?;
     // Looking keeps no records, but host keys are pinned where the runs of the cluster are.
     let state = crate::args::StateArgs { state_dir: None };
     let state: PathBuf = state.state_dir()?.join(named.name().as_str());
     runtime::with(global, |wired: Wired| async move {
-        let setup = named.connect(ssh, state, wired.wires()).await?;
+        let setup = named.connect(&reach, state, wired.wires()).await?;
         let inventory = run::look(&setup).await.map_err(run_error)?;
         // The front-end listens for as long as anything could still tell it something.
         drop(setup);

@@ -13,11 +13,12 @@ use kubecert_core::model::{Node, NodeName, OperatingSystem, Role};
 use kubecert_core::plan::Plan;
 use kubecert_engine::run;
 
+use super::cluster::Named;
 use super::rotate::{Consent, run_error, show};
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach};
-use crate::args::{ClusterSource, GlobalArgs, Output, RecoverArgs};
-use crate::errors::{CliError, Kind};
+use crate::args::{GlobalArgs, Output, RecoverArgs};
+use crate::errors::CliError;
 use crate::exit::Exit;
 use crate::human::paint::Paint;
 use crate::render::plan_text;
@@ -39,23 +40,12 @@ pub(super) enum Brought {
 
 /// `kubecert recover`.
 pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, CliError> {
-    let described = match args.cluster.source() {
-        ClusterSource::ApiModel(path) => Described::read(&path)?,
-        ClusterSource::File(path) => {
-            let about = format!("cannot bring back the cluster of {}", path.display());
-            return Err(CliError::because(
-                Kind::Input,
-                about,
-                "bringing back what has ended is not built for kubeadm's layout yet",
-            )
-            .hint("`kubeadm certs renew all` on each control plane renews what its CAs can still sign."));
-        }
-    };
-    described.check_supported()?;
+    let named = Named::read(&args.cluster.source())?;
+    named.check_supported()?;
     let reach = Reach::try_from(&args.ssh)?;
-    let state = args.state.state_dir()?.join(described.name().as_str());
+    let state = args.state.state_dir()?.join(named.name().as_str());
     let consent = Consent::asked(args.yes, io::stdin().is_terminal());
-    match bring_back(global, described, &reach, &state, &consent)? {
+    match bring_back(global, named, &reach, &state, &consent)? {
         Brought::Nothing => super::print("Nothing has ended and the API answers; nothing was done.\n")?,
         Brought::Back if global.output == Output::Text => super::print(
             "\nWhat lives in Secrets was left as it is: `kubecert rotate --why renew` renews certificates there that have ended.\n",
@@ -68,28 +58,27 @@ pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, C
 /// Brings a cluster back, if that is needed. The model's file has changed afterwards.
 pub(super) fn bring_back(
     global: &GlobalArgs,
-    described: Described,
+    named: Named,
     reach: &Reach,
     state: &std::path::Path,
     consent: &Consent,
 ) -> Result<Brought, CliError> {
     let mut brought = Brought::Nothing;
-    let mut described = described;
+    let mut named = named;
     for _ in 0..PASSES {
-        match pass(global, &described, reach, state.to_owned(), consent)? {
+        match pass(global, &named, reach, state.to_owned(), consent)? {
             Brought::Nothing => break,
             Brought::OtherRun => return Ok(Brought::OtherRun),
             Brought::Back => brought = Brought::Back,
         }
-        let location = described.model.location().map(|location| location.as_str().to_owned());
-        described = Described::read(&described.path)?.at_location(&location.unwrap_or_default())?;
+        named = named.again()?;
     }
     Ok(brought)
 }
 
 fn pass(
     global: &GlobalArgs,
-    described: &Described,
+    named: &Named,
     reach: &Reach,
     state: PathBuf,
     consent: &Consent,
@@ -97,9 +86,11 @@ fn pass(
     let brought = Cell::new(Brought::Nothing);
     let told = &brought;
     runtime::with(global, |wired: Wired| async move {
-        let mut setup = described.connect(reach, state, wired.wires()).await?;
-        let agents = known_agents(described);
-        setup.cluster.nodes.extend(agents);
+        let mut setup = named.connect(reach, state, wired.wires()).await?;
+        // A cluster file names no agents; the API does, once it answers.
+        if let Named::AksEngine(described) = named {
+            setup.cluster.nodes.extend(known_agents(described));
+        }
         let name = setup.cluster.name.clone();
         let mut refused = None;
         let agreed = |plan: &Plan, _: &Inventory| {

@@ -34,6 +34,7 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
     let named = Named::read(&args.cluster.source())?;
     named.check_supported()?;
     let state = args.state.state_dir()?.join(named.name().as_str());
+    let reach = Reach::try_from(&args.ssh)?;
     let given = args.plan.as_deref().map(|file| GivenPlan::read(file, &named.name())).transpose()?;
     let intent = match &given {
         Some(given) => given.intent(),
@@ -57,7 +58,7 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
                 "That run has a plan of its own, so the one given with --plan is not begun; nothing was touched.",
             ));
         }
-        let mut setup = named.connect(&args.ssh, state, wired.wires()).await?;
+        let mut setup = named.connect(&reach, state, wired.wires()).await?;
         setup.decisions = args.decisions.decisions();
         carry_out(global, setup, &intent, wanted, &consent, wired).await
     })
@@ -67,9 +68,10 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
 pub(crate) fn resume(global: &GlobalArgs, args: &ResumeArgs) -> Result<Exit, CliError> {
     let named = Named::read(&args.run.cluster.source())?;
     let (state, only) = state_of(&named, &args.run)?;
+    let reach = Reach::try_from(&args.run.ssh)?;
     let consent = Consent { yes: args.run.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let mut setup = named.connect(&args.run.ssh, state, wired.wires()).await?;
+        let mut setup = named.connect(&reach, state, wired.wires()).await?;
         setup.only = only;
         setup.decisions = args.decisions.decisions();
         if let Some(node) = &args.node {
@@ -111,9 +113,10 @@ async fn catch_up(
 pub(crate) fn undo(global: &GlobalArgs, args: &RunArgs) -> Result<Exit, CliError> {
     let named = Named::read(&args.cluster.source())?;
     let (state, only) = state_of(&named, args)?;
+    let reach = Reach::try_from(&args.ssh)?;
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
     runtime::with(global, |wired: Wired| async move {
-        let mut setup = named.connect(&args.ssh, state, wired.wires()).await?;
+        let mut setup = named.connect(&reach, state, wired.wires()).await?;
         setup.only = only;
         let name = setup.cluster.name.clone();
         let mut refused = None;
@@ -164,10 +167,10 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
     let azure = method.map(|method| azure::Prepared::read(args, method, &described.model)).transpose()?;
     let given = profile.map(|profile| profile.pki(&described)).transpose()?;
     let reach = Reach {
-        host: validated.ssh_host,
+        host: Some(validated.ssh_host),
         port: args.ssh_port,
         user: args.ssh_user.clone(),
-        key: validated.key,
+        key: Some(validated.key),
         known_hosts: args.known_hosts.clone(),
     };
     let state = args.state.state_dir()?.join(described.name().as_str());
@@ -186,7 +189,9 @@ pub(crate) fn rotate_certs(global: &GlobalArgs, args: &RotateCertsArgs) -> Resul
             })?;
         }
         // First it must answer again; then it is rotated as any other, without a further outage.
-        if recover::bring_back(global, described, &reach, &state, &consent)? == Brought::OtherRun {
+        if recover::bring_back(global, Named::AksEngine(Box::new(described)), &reach, &state, &consent)?
+            == Brought::OtherRun
+        {
             return Ok(Exit::Done);
         }
         described = Described::read(&args.api_model)?.at_location(&validated.location)?;

@@ -29,7 +29,7 @@ use crate::errors::{CliError, Kind};
 const API_PORT: u16 = 443;
 
 /// The port of the SSH host.
-const SSH_PORT: u16 = 22;
+pub(crate) const SSH_PORT: u16 = 22;
 
 /// The first of the ports through which the masters of a scale set are reached.
 const SCALE_SET_SSH_PORT: u16 = 50_001;
@@ -42,11 +42,11 @@ pub(crate) struct Described {
 
 /// How to reach the nodes.
 pub(crate) struct Reach {
-    pub(crate) host: String,
+    pub(crate) host: Option<String>,
     /// Without it, the port that AKS engine makes for its masters.
     pub(crate) port: Option<u16>,
     pub(crate) user: Option<String>,
-    pub(crate) key: KeySource,
+    pub(crate) key: Option<KeySource>,
     pub(crate) known_hosts: Option<PathBuf>,
 }
 
@@ -54,15 +54,11 @@ impl TryFrom<&SshArgs> for Reach {
     type Error = CliError;
 
     fn try_from(args: &SshArgs) -> Result<Self, CliError> {
-        let host = args.ssh_host.clone().ok_or_else(|| {
-            CliError::new(Kind::Usage, "--ssh-host must be specified")
-                .hint("It is the name or address of the host through which all nodes are reached by SSH.")
-        })?;
         Ok(Self {
-            host,
+            host: args.ssh_host.clone(),
             port: args.ssh_port,
             user: args.ssh_user.clone(),
-            key: args.key.source()?,
+            key: args.key.given()?,
             known_hosts: args.known_hosts.clone(),
         })
     }
@@ -193,11 +189,15 @@ impl Described {
             Some(user) => user.clone(),
             None => self.admin_user()?,
         };
+        let host = reach.host.clone().ok_or_else(|| {
+            CliError::new(Kind::Usage, "--ssh-host must be specified")
+                .hint("It is the name or address of the host through which all nodes are reached by SSH.")
+        })?;
         Ok(Access {
-            host: reach.host.clone(),
+            host,
             port: reach.port.unwrap_or_else(|| self.ssh_port()),
             user,
-            key: reach.key.clone(),
+            key: reach.key.clone().ok_or_else(KeySource::missing)?,
             known_hosts: reach.known_hosts.clone(),
             node_port: SSH_PORT,
             addresses: BTreeMap::new(),

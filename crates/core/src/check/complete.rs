@@ -120,8 +120,10 @@ fn concerned<'a>(
         Why::Recover => Box::new(
             in_use(facts)
                 .filter(|file| {
-                    let first = file.certificates.first();
-                    let ended = first.is_some_and(|first| has_ended(first, inventory));
+                    let kubeconfig = inventory.cluster.layout.kubeconfig_paths("").contains(&file.path);
+                    let looked_at = if kubeconfig { file.certificates.len() } else { 1 };
+                    let mut held = file.certificates.iter().take(looked_at);
+                    let ended = held.any(|held| has_ended(held, inventory));
                     // Who holds an ended CA has to come to hold the one in force.
                     ended && plan.scope.covers(domain_of(&file.path))
                 })
@@ -291,9 +293,9 @@ pub fn names(plan: &Plan, inventory: &Inventory) -> Vec<Violation> {
     }
     let layout = inventory.cluster.layout;
     let own = [TrustDomain::Etcd, TrustDomain::FrontProxy];
-    let own = own.into_iter().filter(|domain| {
-        *domain == TrustDomain::FrontProxy || layout.etcd_domain() == TrustDomain::Etcd
-    });
+    let own = own
+        .into_iter()
+        .filter(|domain| *domain == TrustDomain::FrontProxy || layout.etcd_domain() == TrustDomain::Etcd);
     for domain in own {
         for facts in inventory.nodes.values().filter_map(Observed::seen) {
             let file = facts.file(&layout.authority(domain).0);

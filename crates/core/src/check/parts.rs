@@ -19,7 +19,9 @@ pub(super) fn named(plan: &Plan) -> BTreeMap<Part, StepId> {
                 files.iter().flat_map(|file| parts(&file.content)).for_each(&mut add);
             }
             Action::ReplaceStaticPod { manifest, .. } => parts(manifest).into_iter().for_each(&mut add),
-            Action::SetCaBundle { roots, .. } | Action::PublishClusterInfo { roots } => roots.iter().cloned().for_each(&mut add),
+            Action::SetCaBundle { roots, .. } | Action::PublishClusterInfo { roots } => {
+                roots.iter().cloned().for_each(&mut add)
+            }
             Action::WriteTlsSecret { leaf, .. } => add(Part::Leaf(leaf.clone(), Generation::New)),
             Action::UseCredentials { roots, .. } => roots.iter().copied().map(authority).for_each(&mut add),
             Action::ShareFrontProxy => add(Part::Ca(TrustDomain::FrontProxy, Generation::New)),

@@ -7,7 +7,7 @@ use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{Inventory, Observed};
 use crate::plan::{Action, PhaseName, Plan};
 use crate::planner::{self, RefusalReason};
-use crate::testing::{Shape, Style, kubeadm, naming, replace_ca};
+use crate::testing::{Shape, Style, end_soon, kubeadm, naming, replace_ca};
 
 fn planned(inventory: &Inventory) -> Plan {
     planner::plan(inventory, &replace_ca(None), &naming()).unwrap()
@@ -55,7 +55,8 @@ fn keys_of_cas_are_written_where_they_were() {
         Action::Write { files } => Some(files),
         _ => None,
     });
-    let mut paths = written.flatten().map(|file| file.path.as_str()).filter(|path| !path.contains("kubecert"));
+    let mut paths =
+        written.flatten().map(|file| file.path.as_str()).filter(|path| !path.contains("kubecert"));
     assert!(!paths.any(|path| path.contains("super-admin") || path.ends_with("front-proxy-ca.key")));
 }
 
@@ -91,6 +92,41 @@ fn what_is_left_out_is_found() {
         }
     }
     assert!(!check::plan(&plan, &inventory).is_empty());
+}
+
+/// What these certificates leave of a cluster when they have ended.
+fn ended(shape: &Shape, which: impl Fn(&str) -> bool) -> Inventory {
+    let mut inventory = kubeadm(shape);
+    end_soon(&mut inventory, which);
+    let files = inventory.nodes.values().filter_map(Observed::seen).flat_map(|facts| &facts.files);
+    let first = files.flat_map(|file| &file.certificates).map(|held| held.not_after).min();
+    inventory.taken = first.unwrap();
+    inventory.api = Observed::Unreadable("connection refused".to_owned());
+    inventory.etcd = Observed::Unreadable("no member answers".to_owned());
+    inventory
+}
+
+#[test]
+fn what_has_ended_is_brought_back() {
+    let cas = ["ca", "etcd-ca", "front-proxy-ca"];
+    for (masters, agents) in [(1, 0), (3, 2)] {
+        for minor in [20, 34] {
+            let shape = Shape { minor, ..Shape::sized(masters, agents) };
+            for (authorities, inventory) in [
+                (0, ended(&shape, |name| !cas.contains(&name))),
+                (3, ended(&shape, |_| true)),
+                (3, ended(&shape, |name| name == "etcd-ca")),
+            ] {
+                let intent = Intent::new(Why::Recover);
+                let plan = planner::plan(&inventory, &intent, &naming()).unwrap();
+                assert_eq!(plan.authorities.len(), authorities);
+                let found = check::plan(&plan, &inventory);
+                assert!(found.is_empty(), "{masters}+{agents} 1.{minor} {authorities}\n{}", listed(&found));
+            }
+        }
+    }
+    let well = kubeadm(&Shape::sized(3, 1));
+    assert!(planner::plan(&well, &Intent::new(Why::Recover), &naming()).unwrap().is_empty());
 }
 
 #[test]

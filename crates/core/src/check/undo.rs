@@ -66,7 +66,11 @@ fn back(
 }
 
 /// Rotates, stops at each step for which `stops` says so, in each way, and goes back from there.
-pub(super) fn there_and_back(plan: &Plan, inventory: &Inventory, stops: impl Fn(usize, Last) -> bool) -> String {
+pub(super) fn there_and_back(
+    plan: &Plan,
+    inventory: &Inventory,
+    stops: impl Fn(usize, Last) -> bool,
+) -> String {
     let mut runner = Runner::new(plan, inventory);
     let begin = runner.world.clone();
     let mut progress = Progress::default();

@@ -264,12 +264,9 @@ impl Layout {
     pub const fn static_pods(self) -> &'static [Component] {
         match self {
             Layout::AksEngine => &[Component::ApiServer, Component::ControllerManager, Component::Scheduler],
-            Layout::Kubeadm => &[
-                Component::Etcd,
-                Component::ApiServer,
-                Component::ControllerManager,
-                Component::Scheduler,
-            ],
+            Layout::Kubeadm => {
+                &[Component::Etcd, Component::ApiServer, Component::ControllerManager, Component::Scheduler]
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl<'a> Scene<'a> {
         FileWrite { path, content: Content::Parts(parts), access: Some(access) }
     }
 
-    fn on_first_master(&self, path: &str) -> Option<&'a CertificateFacts> {
+    pub(super) fn on_first_master(&self, path: &str) -> Option<&'a CertificateFacts> {
         self.facts(&self.masters.first()?.node.name)?.file(path)?.certificates.first()
     }
 
@@ -257,8 +257,9 @@ impl<'a> Scene<'a> {
     /// The kubeconfigs of a control plane that are there and hold their credentials themselves.
     pub(super) fn kubeconfigs(&self, node: &Node) -> Vec<layout::Kubeconfig> {
         let all = self.layout.kubeconfigs(node, &self.inventory.cluster.admin_user);
-        let there =
-            |own: &layout::Kubeconfig| self.facts(&node.name).is_some_and(|facts| facts.file(&own.path).is_some());
+        let there = |own: &layout::Kubeconfig| {
+            self.facts(&node.name).is_some_and(|facts| facts.file(&own.path).is_some())
+        };
         all.into_iter().filter(there).collect()
     }
 
@@ -598,10 +599,7 @@ pub(super) fn pair(leaf: &LeafId, form: ChainForm, base: &str) -> [FileWrite; 2]
 
 /// The certificate of a leaf of the cluster CA at `<base>.crt`.
 pub(super) fn certificate(leaf: &LeafId, form: ChainForm, base: &str) -> FileWrite {
-    certificate_of(
-        &Pair { leaf: leaf.clone(), domain: TrustDomain::Cluster, base: base.to_owned() },
-        form,
-    )
+    certificate_of(&Pair { leaf: leaf.clone(), domain: TrustDomain::Cluster, base: base.to_owned() }, form)
 }
 
 /// Key and certificate of a leaf at its place, as [`pair`] does it.
@@ -627,11 +625,7 @@ pub(super) fn staged_authorities(scene: &Scene<'_>) -> Vec<FileWrite> {
     let mut files = Vec::new();
     let mut stage = |name: &str, domain| {
         files.extend([
-            scene.staged(
-                &format!("{name}.crt"),
-                vec![Part::Ca(domain, Generation::New)],
-                layout::public(),
-            ),
+            scene.staged(&format!("{name}.crt"), vec![Part::Ca(domain, Generation::New)], layout::public()),
             scene.staged(
                 &format!("{name}.key"),
                 vec![Part::CaKey(domain, Generation::New)],

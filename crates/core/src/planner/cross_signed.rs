@@ -801,10 +801,13 @@ fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
         why: "no certificate hangs on it; tokens stay good".to_owned(),
     }];
     let api = scene.inventory.api.seen();
-    kept.extend(api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
-        id: format!("token Secret {}", secret.object),
-        why: "the key that signed its token stays; the CA in it is brought up to date by Kubernetes".to_owned(),
-    }));
+    kept.extend(
+        api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
+            id: format!("token Secret {}", secret.object),
+            why: "the key that signed its token stays; the CA in it is brought up to date by Kubernetes"
+                .to_owned(),
+        }),
+    );
     for node in scene.nodes() {
         let path = scene.layout.kubelet_serving_file(node.system);
         if scene.facts(&node.name).is_some_and(|facts| facts.file(&path).is_some()) {

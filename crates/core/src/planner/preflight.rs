@@ -59,7 +59,8 @@ pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refus
 fn kubeadm(intent: &Intent) -> Result<(), Refusal> {
     let built = match intent.why {
         Why::ReplaceCa => matches!(intent.strategy, None | Some(Strategy::CrossSigned)),
-        Why::Renew | Why::ExtendCa | Why::Compromised | Why::Recover => false,
+        Why::Recover => true,
+        Why::Renew | Why::ExtendCa | Why::Compromised => false,
     };
     if built && intent.scope == Scope::All {
         return Ok(());

@@ -4,7 +4,8 @@
 //! kubelets go on with what they had. There is no availability to be protected, so nothing is done one at a time; but
 //! each step waits for what it needs, shown by running processes. Everything goes over SSH until an API server answers:
 //!
-//! 1. *prepare*: backups; monitors at rest, which would end what does not answer at once.
+//! 1. *prepare*: backups; monitors at rest, which would end what does not answer at once. In kubeadm's layout kubelets come
+//!    before etcd, whose members are theirs to start.
 //! 2. *switch*: new leaves of the CA in force on every control plane; then all etcd members are restarted together, since
 //!    none can join a quorum that is not there; kubelets next, which forget how long they meant to wait before they start
 //!    a crashed static pod again; then API servers, controller managers, schedulers; agents last, in waves.
@@ -19,7 +20,7 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{agents, published_predicates, release_lease};
-use super::common::{Master, Scene, ca, certificate, cluster_ca, front_proxy_pair, front_proxy_roots};
+use super::common::{Master, Scene, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, of_pair};
 use super::cross_signed::{
     admin_kubeconfig, clean_up, end, forget_old_clients, kubelet_presents, started_after,
 };
@@ -29,7 +30,7 @@ use crate::intent::{Intent, Scope, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, NodeFacts, Observed};
 use crate::layout::{self, certificate_file, kubelet_client_link, manifest_file};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, AuthorityOrder, FileWrite, Kept, KeyOrder, LeafShape, Phase, PhaseName, Plan, Predicate, StepId,
     Target,
@@ -41,17 +42,19 @@ const NEW: Generation = Generation::New;
 /// The plan that brings a cluster back; the empty plan where nothing has ended and the API answers.
 pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, Refusal> {
     let Some(authority) = inventory.current_ca() else { return Err(RefusalReason::NoCa.into()) };
-    let authority_ended = has_ended(authority, inventory);
+    let kubeadm = inventory.cluster.layout == Layout::Kubeadm;
+    let authority_ended = has_ended(authority, inventory) || (kubeadm && another_ca_has_ended(inventory));
     let front_proxy_ended = inventory.cluster.control_planes().any(|node| {
         let facts = inventory.nodes.get(&node.name).and_then(Observed::seen);
+        let (ca, leaf) =
+            (inventory.cluster.layout.front_proxy_ca(), inventory.cluster.layout.front_proxy(node));
         facts.is_some_and(|facts| {
-            ["proxy-ca.crt", "proxy.crt"]
-                .iter()
-                .any(|file| file_has_ended(facts, &certificate_file(file), inventory))
+            [ca, leaf.certificate()].iter().any(|file| file_has_ended(facts, file, inventory))
         })
     });
     let strategy = if authority_ended { Strategy::SameKey } else { Strategy::SameCa };
-    let scope = if front_proxy_ended { Scope::All } else { Scope::ClusterCa };
+    // kubeadm's front proxy has a CA with a key, and goes along.
+    let scope = if front_proxy_ended || kubeadm { Scope::All } else { Scope::ClusterCa };
     let mut plan = Plan { scope, ..super::frame(inventory, intent, strategy) };
     let control_planes = authority_ended || front_proxy_ended || control_planes_are_concerned(inventory);
     plan.kept = kept_agents(inventory, control_planes);
@@ -79,7 +82,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     let recovery = Recovery {
         root: if authority_ended { NEW } else { OLD },
         control_planes,
-        front_proxy: front_proxy_ended,
+        front_proxy: front_proxy_ended && !kubeadm,
         scene,
     };
     let mut numbers = Numbers::default();
@@ -100,6 +103,18 @@ fn has_ended(certificate: &CertificateFacts, inventory: &Inventory) -> bool {
     certificate.not_after <= inventory.taken
 }
 
+/// Whether the CA of etcd or of the front proxy has ended, each with its key on the control planes. Then all are issued
+/// anew for their keys: they were made together, and end together.
+fn another_ca_has_ended(inventory: &Inventory) -> bool {
+    inventory.cluster.control_planes().any(|node| {
+        let facts = inventory.nodes.get(&node.name).and_then(Observed::seen);
+        [TrustDomain::Etcd, TrustDomain::FrontProxy].into_iter().any(|domain| {
+            let path = inventory.cluster.layout.authority(domain).0;
+            facts.is_some_and(|facts| file_has_ended(facts, &path, inventory))
+        })
+    })
+}
+
 fn file_has_ended(facts: &NodeFacts, path: &str, inventory: &Inventory) -> bool {
     let first = facts.file(path).and_then(|file| file.certificates.first());
     first.is_some_and(|certificate| has_ended(certificate, inventory))
@@ -107,7 +122,11 @@ fn file_has_ended(facts: &NodeFacts, path: &str, inventory: &Inventory) -> bool 
 
 /// Whether what a kubelet presents, or the shared certificate on its node, has ended.
 fn node_has_ended(facts: &NodeFacts, inventory: &Inventory) -> bool {
-    let mut files = ["ca.crt", "client.crt", "kubeletserver.crt"].map(certificate_file).to_vec();
+    let mut files = match inventory.cluster.layout {
+        Layout::AksEngine => ["ca.crt", "client.crt", "kubeletserver.crt"].map(certificate_file).to_vec(),
+        Layout::Kubeadm => vec![layout::kubeadm::KUBELET.to_owned()],
+    };
+    files.push(inventory.cluster.layout.roots_file(OperatingSystem::Linux));
     files.push(kubelet_client_link());
     files.extend(layout::windows::CERTIFICATES.map(str::to_owned));
     // The Windows kubeconfig holds two.
@@ -126,7 +145,10 @@ fn control_planes_are_concerned(inventory: &Inventory) -> bool {
                 .files
                 .iter()
                 .filter(|file| layout::is_certificate_path(&file.path) || file.path == kubelet_client_link());
+            let kubeconfigs = inventory.cluster.layout.kubeconfig_paths(&inventory.cluster.admin_user);
+            let inside = facts.files.iter().filter(|file| kubeconfigs.contains(&file.path));
             known.flat_map(|file| file.certificates.first()).any(|first| has_ended(first, inventory))
+                || inside.flat_map(|file| &file.certificates).any(|held| has_ended(held, inventory))
         })
     });
     inventory.api.seen().is_none()
@@ -176,6 +198,13 @@ impl Recovery<'_> {
         let mut orders = Vec::new();
         if self.root == NEW {
             orders.push(super::extend::order(old));
+            for domain in self.other_domains() {
+                let path = self.scene.layout.authority(domain).0;
+                let there = self.scene.on_first_master(&path);
+                let unknown = || RefusalReason::Layout(format!("no control plane has a readable {path}"));
+                let there = there.ok_or_else(|| Refusal::from(unknown()))?;
+                orders.push(AuthorityOrder { domain, ..super::extend::order(there) });
+            }
         }
         if self.front_proxy {
             let all = self.scene.authorities(false).map_err(refused)?;
@@ -217,6 +246,14 @@ impl Recovery<'_> {
         Ok(orders)
     }
 
+    /// The domains beside the cluster's that are issued for by CAs whose keys are at hand.
+    fn other_domains(&self) -> Vec<TrustDomain> {
+        match self.scene.layout {
+            Layout::AksEngine => Vec::new(),
+            Layout::Kubeadm => vec![TrustDomain::Etcd, TrustDomain::FrontProxy],
+        }
+    }
+
     fn masters(&self) -> &[Master<'_>] {
         if self.control_planes { &self.scene.masters } else { &[] }
     }
@@ -241,6 +278,9 @@ impl Recovery<'_> {
 
     /// What changes on a control plane.
     fn master_files(&self, master: &Master<'_>) -> Vec<FileWrite> {
+        if self.scene.layout == Layout::Kubeadm {
+            return self.kubeadm_files(master);
+        }
         let mut files = master.hot_leaves(ChainForm::Bare);
         files.push(certificate(&"apiserver".into(), ChainForm::Bare, &certificate_file("apiserver")));
         files.extend(self.scene.kubelet_files(master.node, vec![cluster_ca(self.root)]));
@@ -253,6 +293,30 @@ impl Recovery<'_> {
         if self.front_proxy {
             files.push(front_proxy_roots(&self.scene, &[NEW]));
             files.extend(front_proxy_pair(&self.scene, master.node));
+        }
+        files
+    }
+
+    /// The same in kubeadm's layout, where each control plane has leaves of its own.
+    fn kubeadm_files(&self, master: &Master<'_>) -> Vec<FileWrite> {
+        let (scene, node) = (&self.scene, master.node);
+        let mut files = scene.kubelet_files(node, vec![cluster_ca(self.root)]);
+        if self.root == NEW {
+            for domain in self.other_domains() {
+                let path = scene.layout.authority(domain).0;
+                files.push(FileWrite { path, content: Content::one(Part::Ca(domain, NEW)), access: None });
+            }
+        }
+        files.extend(master.hot_leaves(ChainForm::Bare));
+        for pair in [scene.layout.api_server(node), scene.layout.front_proxy(node)] {
+            files.extend(of_pair(&pair, ChainForm::Bare));
+        }
+        for own in scene.kubeconfigs(node) {
+            let mut file = scene.new_kubeconfig(own);
+            if let Content::Kubeconfig { roots, .. } = &mut file.content {
+                *roots = vec![cluster_ca(self.root)];
+            }
+            files.push(file);
         }
         files
     }
@@ -304,7 +368,7 @@ impl Recovery<'_> {
     /// Brings the control planes back, and gives the steps after which the API can be relied on.
     fn switch_control_planes(&self, phase: &mut PhaseBuilder<'_>) -> Vec<StepId> {
         let credentials = Action::UseCredentials {
-            roots: vec![ca(TrustDomain::Cluster, self.root)],
+            roots: self.scene.our_roots(&[self.root]),
             identity: NEW,
             form: ChainForm::Bare,
         };
@@ -314,9 +378,22 @@ impl Recovery<'_> {
             let action = Action::Write { files: self.master_files(master) };
             phase.step(master.target(), "write new files", action, after.iter().copied())
         });
+        // Where etcd is a static pod, it is the kubelet's to start, and a kubelet whose certificate has ended may have
+        // ended itself.
+        let static_etcd = self.scene.layout.etcd_unit().is_none();
+        let mut ready = written;
+        if static_etcd {
+            ready = self.each(phase, &ready, |phase, master, after| {
+                self.restart_kubelet(phase, master.node, after.iter().copied())
+            });
+        }
         // A member that starts waits for a quorum, so the first ones come up only when the others start, too.
-        let restarted = self.each(phase, &written, |phase, master, after| {
-            let action = Action::RestartUnit { unit: "etcd.service".to_owned(), component: Component::Etcd };
+        let restarted = self.each(phase, &ready, |phase, master, after| {
+            let component = Component::Etcd;
+            let action = match self.scene.layout.etcd_unit() {
+                Some(unit) => Action::RestartUnit { unit: unit.to_owned(), component },
+                None => Action::EndProcess { component },
+            };
             phase.step(master.target(), "restart etcd", action, after.iter().copied())
         });
         let mut predicates: Vec<Predicate> =
@@ -328,9 +405,13 @@ impl Recovery<'_> {
             let title = "share the front proxy's new certificates";
             etcd = phase.step(Target::Etcd, title, Action::ShareFrontProxy, [etcd]);
         }
-        let kubelets = self.each(phase, &[etcd], |phase, master, after| {
-            self.restart_kubelet(phase, master.node, after.iter().copied())
-        });
+        let kubelets = if static_etcd {
+            vec![etcd]
+        } else {
+            self.each(phase, &[etcd], |phase, master, after| {
+                self.restart_kubelet(phase, master.node, after.iter().copied())
+            })
+        };
         let ended = self.each(phase, &kubelets, |phase, master, after| {
             end(phase, master, Component::ApiServer, after.iter().copied())
         });
@@ -350,7 +431,12 @@ impl Recovery<'_> {
             end(phase, master, Component::Scheduler, after.iter().copied())
         }));
         let released = release_lease(phase, others);
-        let files = vec![manifest_file(Component::ControllerManager), certificate_file("ca.crt")];
+        let place = self.scene.layout;
+        let mut files =
+            vec![manifest_file(Component::ControllerManager), place.roots_file(OperatingSystem::Linux)];
+        if place == Layout::Kubeadm {
+            files.push(format!("{}/controller-manager.conf", layout::kubeadm::DIRECTORY));
+        }
         let mut predicates = vec![Predicate::ControllerManagerLeads { files }];
         if self.root == NEW {
             predicates.extend(published_predicates(&[NEW]));
@@ -373,7 +459,9 @@ impl Recovery<'_> {
     }
 
     fn started(&self, master: &Master<'_>, component: Component) -> Predicate {
-        started_after(master, component, vec![certificate_file("ca.crt"), certificate_file("client.crt")])
+        let place = self.scene.layout;
+        let files = vec![place.etcd_ca(), place.kubelet_client(master.node).certificate()];
+        started_after(master, component, files)
     }
 
     fn restart_kubelet(
@@ -413,14 +501,17 @@ impl Recovery<'_> {
 
     fn finish(&self, numbers: &mut Numbers) -> Phase {
         let mut phase = PhaseBuilder::new(PhaseName::Finish, numbers);
-        if self.front_proxy {
+        if self.front_proxy || (self.root == NEW && self.scene.layout == Layout::Kubeadm) {
             forget_old_clients(&self.scene, &mut phase, self.root);
         }
         for node in self.nodes() {
             clean_up(&self.scene, &mut phase, node);
         }
         if self.control_planes {
-            let title = "write apimodel.json and kubeconfigs";
+            let title = match self.scene.layout {
+                Layout::AksEngine => "write apimodel.json and kubeconfigs",
+                Layout::Kubeadm => "write the operator's kubeconfig",
+            };
             phase.step(Target::Operator, title, Action::WriteOperatorFiles, []);
         }
         phase.barrier(self.masters().iter().map(Master::ready));
@@ -465,9 +556,11 @@ impl Recovery<'_> {
         notices.push(
             "The cluster is brought back over SSH; its API does not answer until its servers have been restarted, all at once. There is no way back to what was before.".to_owned(),
         );
-        notices.push(
-            "The API server's certificate is renewed for the key that it has, since that key also signs service-account tokens: they stay what they were.".to_owned(),
-        );
+        if self.scene.layout.tokens_hang_on_tls_key() {
+            notices.push(
+                "The API server's certificate is renewed for the key that it has, since that key also signs service-account tokens: they stay what they were.".to_owned(),
+            );
+        }
         if self.root == NEW {
             notices.push(
                 "The CA has ended and gets another certificate for its key. Pods, kube-proxy among them, trust the ended one until they are restarted: `kubecert rotate` afterwards replaces the CA and restarts them all.".to_owned(),
@@ -475,7 +568,7 @@ impl Recovery<'_> {
         }
         if inventory.api.seen().is_none() {
             notices.push(
-                "Which agents there are could not be asked of the API; those that the api model does not name are found when it answers, by `kubecert recover` again.".to_owned(),
+                "Which agents there are could not be asked of the API; those that the cluster's description does not name are found when it answers, by `kubecert recover` again.".to_owned(),
             );
         }
         notices

@@ -181,8 +181,10 @@ impl Back<'_> {
         let introduced = self.replaced(PhaseName::Introduce, node, Component::ApiServer).is_some();
         // Before 1.25 the certificate towards kubelets is kept for as long as the process lives.
         let keeps_client = !self.scene.inventory.cluster.version.at_least(25);
-        let client = |node: &Node| has(files, &node.name, &self.scene.layout.kubelet_client(node).certificate());
-        let keeps = || self.scene.masters.iter().any(|master| master.node.name == *node && client(master.node));
+        let client =
+            |node: &Node| has(files, &node.name, &self.scene.layout.kubelet_client(node).certificate());
+        let keeps =
+            || self.scene.masters.iter().any(|master| master.node.name == *node && client(master.node));
         match aim.of {
             PhaseName::Switch => introduced,
             _ => introduced || has(files, node, &self.cluster_ca()) || (keeps_client && keeps()),
@@ -403,8 +405,12 @@ impl Back<'_> {
         let mut before = vec![begin];
         before.extend(&done);
         if aim.of == PhaseName::Introduce {
-            let mut gate: Vec<Predicate> =
-                self.scene.masters.iter().flat_map(|master| master.etcd_shows(aim.etcd.0, aim.etcd.1)).collect();
+            let mut gate: Vec<Predicate> = self
+                .scene
+                .masters
+                .iter()
+                .flat_map(|master| master.etcd_shows(aim.etcd.0, aim.etcd.1))
+                .collect();
             gate.push(Predicate::EtcdHealthy);
             let action = Action::Await { predicates: gate };
             before = vec![phase.step(
@@ -604,8 +610,7 @@ impl Back<'_> {
             }
             let layout = self.scene.layout;
             let read = |component, wanted: Vec<String>| {
-                let files: Vec<String> =
-                    wanted.into_iter().filter(|file| has(&files, name, file)).collect();
+                let files: Vec<String> = wanted.into_iter().filter(|file| has(&files, name, file)).collect();
                 (!files.is_empty()).then(|| started_after(master, component, files))
             };
             let own = layout.kubeconfigs(master.node, "").into_iter();

@@ -1,8 +1,8 @@
 //! Actions taken apart: between any two effects of a step, the program may be killed.
 
 use crate::inventory::{CaBundleHolder, ObjectRef, WorkloadRef};
-use crate::material::{ChainForm, Content, Part};
 use crate::layout::{self, Pair};
+use crate::material::{ChainForm, Content, Part};
 use crate::model::{
     Component, Generation, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain,
 };

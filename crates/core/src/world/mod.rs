@@ -40,7 +40,9 @@ use crate::inventory::{
 };
 use crate::layout::{self, kubelet_client, kubelet_client_file, manifest_file};
 use crate::material::{Content, Part};
-use crate::model::{Cluster, Component, Generation, Layout, Node, NodeName, OperatingSystem, Role, TrustDomain};
+use crate::model::{
+    Cluster, Component, Generation, Layout, Node, NodeName, OperatingSystem, Role, TrustDomain,
+};
 use crate::plan::{KeyOrder, PhaseName, Plan};
 
 /// The environment file of AKS engine's etcd unit.
@@ -165,19 +167,15 @@ impl World {
         cluster.nodes.retain(|node| plan.why != Why::Recover || !left(node));
         let cluster = &cluster;
         let admin = administrators(cluster);
-        let habits = source::Habits {
-            layout: cluster.layout,
-            version: cluster.version,
-            admin_kubeconfig: &admin,
-        };
+        let habits =
+            source::Habits { layout: cluster.layout, version: cluster.version, admin_kubeconfig: &admin };
         let facts = |node: &Node| inventory.nodes.get(&node.name).and_then(Observed::seen);
         let mut disks = Vec::new();
         let mut processes = Vec::new();
         let mut counts = Vec::new();
         let api = inventory.api.seen();
-        let proxies = api.is_some_and(|api| {
-            api.workloads.iter().any(|workload| is_node_proxy(cluster.layout, workload))
-        });
+        let proxies = api
+            .is_some_and(|api| api.workloads.iter().any(|workload| is_node_proxy(cluster.layout, workload)));
         for node in &cluster.nodes {
             let disk = Disk::new(files(cluster, node, facts(node))).keeping(&kept_keys);
             // There kube-proxy is a service rather than a pod.

@@ -8,7 +8,9 @@
 use crate::layout::{certificate_file, kubelet_client_link, windows};
 use crate::manifest::flag_values;
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, KubernetesVersion, Layout, LeafId, Node, OperatingSystem, TrustDomain};
+use crate::model::{
+    Component, Generation, KubernetesVersion, Layout, LeafId, Node, OperatingSystem, TrustDomain,
+};
 
 use super::disk::{Disk, KeptKeys, is_at_or_below};
 use super::value::{Generations, Presented, Value};

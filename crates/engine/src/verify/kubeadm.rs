@@ -19,9 +19,10 @@ pub(super) fn authority(inventory: &Inventory, domain: TrustDomain) -> Option<&C
         return inventory.current_ca();
     }
     let path = Layout::Kubeadm.authority(domain).0;
-    let mut seen = inventory.cluster.control_planes().filter_map(|node| {
-        inventory.nodes.get(&node.name)?.seen()?.file(&path)?.certificates.first()
-    });
+    let mut seen = inventory
+        .cluster
+        .control_planes()
+        .filter_map(|node| inventory.nodes.get(&node.name)?.seen()?.file(&path)?.certificates.first());
     seen.next()
 }
 
@@ -89,7 +90,11 @@ pub(super) fn shared(inventory: &Inventory) -> Vec<Verified> {
             let held: BTreeSet<&str> = held.collect();
             let versions = vec!["another on each"; held.len().saturating_sub(1)];
             (!held.is_empty()).then(|| {
-                verified(format!("{path} on all control planes"), held.len() == 1, all_or(held.len(), &versions))
+                verified(
+                    format!("{path} on all control planes"),
+                    held.len() == 1,
+                    all_or(held.len(), &versions),
+                )
             })
         })
         .collect()
@@ -146,7 +151,10 @@ mod tests {
             let other = certificate(path, |held| held.signed_by = Some("another CA".to_owned()));
             let ended = certificate(path, |held| held.not_after = Timestamp::UNIX_EPOCH);
             for found in [other, ended] {
-                assert!(!found.is_empty() && found.iter().all(|what| what.contains(path)), "{path}: {found:?}");
+                assert!(
+                    !found.is_empty() && found.iter().all(|what| what.contains(path)),
+                    "{path}: {found:?}"
+                );
             }
         }
         let found = certificate("kubelet.conf", |held| held.fingerprint = "another".to_owned());
