@@ -20,6 +20,8 @@ const PATHS: &[&str] = &[
     "etc/environment",
     "etc/systemd/system",
     "var/lib/kubelet/kubeconfig",
+    "var/lib/kubelet/config.yaml",
+    "var/lib/kubelet/kubeadm-flags.env",
     "var/lib/kubelet/pki",
     "home",
 ];
