@@ -102,8 +102,11 @@ pub(crate) struct NodeTemplate {
 /// Bumped when what [`node_template`] makes changes.
 const TEMPLATE_FORMAT: &str = "3";
 
+/// A directory of a node, and programs in it.
+type Place = (&'static str, &'static [&'static str]);
+
 /// Which programs the nodes of a layout have, and where.
-const PROGRAMS: [(Layout, &[(&str, &[&str])]); 2] = [
+const PROGRAMS: [(Layout, &[Place]); 2] = [
     (Layout::AksEngine, &[("usr/local/bin", &["kubelet", "kubectl"]), ("usr/bin", &["etcd", "etcdctl"])]),
     (Layout::Kubeadm, &[("usr/bin", &["kubelet", "kubectl", "kubeadm"])]),
 ];
@@ -147,7 +150,7 @@ fn layer_of(layout: Layout) -> &'static str {
 }
 
 /// Hard links of the programs, at the places where nodes have them.
-fn make_layer(layer: &Path, places: &[(&str, &[&str])], bin: &Path) -> Result<()> {
+fn make_layer(layer: &Path, places: &[Place], bin: &Path) -> Result<()> {
     for (place, programs) in places {
         fs::create_dir_all(layer.join(place))?;
         for program in *programs {

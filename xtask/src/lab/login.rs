@@ -26,8 +26,7 @@ pub(crate) fn let_in(spec: &Spec, root: &Path, ssh_public_key: &str) -> Result<(
 
 /// Furnishes the balancer from the layout's tree: API servers answer at `port`, and the first master is the SSH host.
 pub(crate) fn balance(spec: &Spec, root: &Path, tree: &str, port: u16) -> Result<()> {
-    let backends: Vec<_> =
-        spec.masters().map(|m| format!("  server {} {}:{port}", m.short, m.ip)).collect();
+    let backends: Vec<_> = spec.masters().map(|m| format!("  server {} {}:{port}", m.short, m.ip)).collect();
     let first = spec.masters().next().context("no masters")?;
     let values: &Values<'_> = &[
         ("PUBLIC_IP", spec.public_ip.to_string()),

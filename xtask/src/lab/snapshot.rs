@@ -27,7 +27,7 @@ const PATHS: &[&str] = &[
 ];
 
 /// The kinds of objects that a rotation may change.
-const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 9] = [
     "secrets",
     "configmaps",
     "apiservices",

@@ -70,9 +70,8 @@ impl Spec {
     /// Reads the description of a lab, which may be unfinished: then its nodes can still be entered, to see why.
     pub(crate) fn load(name: &str) -> Result<Self> {
         let path = dir_of(name)?.join("lab.json");
-        let text = fs::read(&path).with_context(|| {
-            format!("there is no lab {name:?}; build it with `cargo xtask lab up`")
-        })?;
+        let text = fs::read(&path)
+            .with_context(|| format!("there is no lab {name:?}; build it with `cargo xtask lab up`"))?;
         serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))
     }
 

@@ -167,7 +167,8 @@ fn init(spec: &Spec, node: &Node, secrets: &Secrets) -> Result<()> {
         ("VERSION", spec.kubernetes.clone()),
         ("ETCD_TAG", format!("{etcd}-0")),
     ]);
-    let config = template(spec, "init.yaml", &values)? + &fs::read_to_string(source().join("kubeadm/components.yaml"))?;
+    let config = template(spec, "init.yaml", &values)?
+        + &fs::read_to_string(source().join("kubeadm/components.yaml"))?;
     kubeadm(spec, node, "init", &["--upload-certs"], &["addon/coredns"], &config)
 }
 
@@ -210,7 +211,7 @@ fn kubeadm(spec: &Spec, node: &Node, verb: &str, more: &[&str], skip: &[&str], c
     }
     // In /run, which does not outlive the boot: the file holds the token.
     let mut words = vec![
-        format!("umask 077; cat >/run/kubeadm.yaml; exec kubeadm {verb} --config=/run/kubeadm.yaml"),
+        format!("(umask 077; cat >/run/kubeadm.yaml); exec kubeadm {verb} --config=/run/kubeadm.yaml"),
         format!("--ignore-preflight-errors={IGNORED_CHECKS}"),
     ];
     words.extend(more.iter().map(|flag| (*flag).to_owned()));

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
+use super::super::spec::Spec;
 use super::super::{cluster, network, node, wllog, workloads};
 use super::servers::outside;
 use super::verdict::{Verdict, ensure};
@@ -38,7 +39,7 @@ pub(super) fn check(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
         aggregated(case, verdict);
     }
     verdict.check("etcd: the shared front-proxy certificates are those in the files", || proxy_in_etcd(case));
-    calls(case, since, verdict);
+    calls(&case.spec, since, verdict);
 }
 
 /// Nothing that the cluster hands out may hold the old CA.
@@ -200,8 +201,8 @@ fn as_front_proxy(case: &Case, old: bool) -> Result<String> {
     let file = |name: &str| certs.join(name).to_string_lossy().into_owned();
     let resolve = format!("aggregated.wl.svc:8443:{pods}");
     let ca = case.new.join("ca.crt").to_string_lossy().into_owned();
-    outside(
-        case,
+    network::inside(
+        &outside(&case.spec)?,
         &[
             "curl",
             "-sS",
@@ -225,7 +226,7 @@ fn as_front_proxy(case: &Case, old: bool) -> Result<String> {
             "X-Remote-Group: system:masters",
             "https://aggregated.wl.svc:8443/apis/lab.kubecert.dev/v1/greetings/hello",
         ],
-    )?
+    )
     .read()
 }
 
@@ -250,12 +251,12 @@ fn proxy_in_etcd(case: &Case) -> Result<()> {
 }
 
 /// The workloads are at work, and none of their calls has failed since the time given.
-fn calls(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
+pub(super) fn calls(spec: &Spec, since: Option<f64>, verdict: &mut Verdict) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-    match wllog::sum(&case.spec, since.unwrap_or(now - 10.0), f64::INFINITY) {
+    match wllog::sum(spec, since.unwrap_or(now - 10.0), f64::INFINITY) {
         Ok(all) => {
             verdict.check("workloads: all are there", || {
-                ensure(all.len() == workloads::series(&case.spec), format!("there are {} series", all.len()))
+                ensure(all.len() == workloads::series(spec), format!("there are {} series", all.len()))
             });
             for series in all {
                 verdict.check(
@@ -275,7 +276,11 @@ fn calls(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
 }
 
 fn every_node_ready(case: &Case) -> Result<()> {
-    let nodes = items(case, "nodes")?;
+    all_ready(&items(case, "nodes")?, case.spec.members().count() + case.spec.windows.len())
+}
+
+/// Whether these nodes are as many, and all of them take pods.
+pub(super) fn all_ready(nodes: &[Value], expected: usize) -> Result<()> {
     let not_ready: Vec<_> = nodes
         .iter()
         .filter(|node| {
@@ -286,7 +291,6 @@ fn every_node_ready(case: &Case) -> Result<()> {
         .map(name_of)
         .collect();
     ensure(not_ready.is_empty(), not_ready.join(", "))?;
-    let expected = case.spec.members().count() + case.spec.windows.len();
     ensure(nodes.len() == expected, format!("{} nodes of {expected}", nodes.len()))
 }
 
@@ -296,11 +300,11 @@ fn items(case: &Case, kind: &str) -> Result<Vec<Value>> {
     Ok(list(&value).to_vec())
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value["items"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn name_of(item: &Value) -> String {
+pub(super) fn name_of(item: &Value) -> String {
     let part = |key: &str| item["metadata"][key].as_str().unwrap_or_default();
     format!("{}/{}", part("namespace"), part("name"))
 }
