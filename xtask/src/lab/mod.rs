@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Restart a node as its cloud would, and wait until it has booted
     Reboot(Reboot),
+    /// Let the certificates of a cluster of kubeadm's end yesterday, and restart what reads them
+    LetEnd(LetEnd),
     /// Print `export` lines that tell other programs about the cluster
     Env(Named),
     /// Sum up the calls that the workloads have made, and those that failed
@@ -152,6 +154,15 @@ pub(crate) struct Reboot {
 }
 
 #[derive(Args)]
+pub(crate) struct LetEnd {
+    #[command(flatten)]
+    lab: Named,
+    /// The CAs too, not only what they have signed
+    #[arg(long)]
+    with_ca: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     lab: Named,
@@ -168,6 +179,10 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Exec(args) => return enter::exec(&args),
         Command::Run(args) => return enter::run(&args),
         Command::Reboot(args) => azure::reboot(&args.lab.name, &args.node)?,
+        Command::LetEnd(args) => {
+            let what = if args.with_ca { kubeadm::End::Everything } else { kubeadm::End::Leaves };
+            kubeadm::let_end(&args.lab.name, what)?;
+        }
         Command::Env(args) => enter::env(&args.name)?,
         Command::WorkloadLog(args) => wllog::workload_log(&args)?,
         Command::State(args) => return state::state(&args),

@@ -3,6 +3,8 @@
 //! The lab brings machines, network, images and a balancer, and the configuration that it passes to kubeadm; the PKI, the
 //! manifests and the kubeconfigs are all kubeadm's own work.
 
+mod ended;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
@@ -16,6 +18,8 @@ use super::template::{Values, directory, enable, fill, lay_tree};
 use super::up::{Made, Progress, boot_machines, finish, make_machines, make_ssh_key, populate};
 use super::{Layout, Up, cache, node, workloads};
 use crate::cmd::CommandExt as _;
+
+pub(crate) use ended::{End, let_end};
 
 /// Where kubeadm keeps the PKI, and the administrator's kubeconfig, below a control plane's root.
 pub(crate) const PKI: &str = "etc/kubernetes/pki";
