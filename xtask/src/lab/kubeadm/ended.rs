@@ -1,6 +1,6 @@
 //! Letting the certificates of a kubeadm cluster end for real: issued again with dates in the past, and everything restarted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::{PKI, first};
 use crate::cmd::CommandExt as _;
 use crate::lab::cache::wait_for;
-use crate::lab::spec::{Role, Spec};
+use crate::lab::spec::{Node, Role, Spec};
 use crate::lab::{Issuer, Layout, Life, cluster, node};
 
 /// What has ended.
@@ -44,17 +44,19 @@ pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
     for path in holders(&spec)? {
         replace(&path, &successors)?;
     }
-    let masters: Vec<_> = spec.masters().collect();
-    for node in &masters {
+    let before: Vec<_> = spec.masters().map(|node| (node, processes(&spec, node))).collect();
+    for (node, _) in &before {
         let kill = "pkill -KILL -x etcd; pkill -KILL '^kube-(apiserver|controller|scheduler)'";
         node::enter(&spec, node, &["sh", "-c", kill])?.show()?;
     }
-    for node in &masters {
+    for (node, old) in &before {
         // Not yet its kubelet, as that has to start them again.
-        wait_for(RESTART_PATIENCE, || {
-            node::enter(&spec, node, &["pgrep", "-x", "etcd"]).is_ok_and(|mut pgrep| pgrep.succeeds())
-        })
-        .with_context(|| format!("etcd did not come back on {}", node.short))?;
+        let again = || {
+            let new = processes(&spec, node);
+            new.iter().zip(old).all(|(new, old)| !new.is_empty() && new.is_disjoint(old))
+        };
+        wait_for(RESTART_PATIENCE, again)
+            .with_context(|| format!("the control plane did not come back on {}", node.short))?;
     }
     for node in spec.members() {
         node::enter(&spec, node, &["systemctl", "restart", "kubelet"])?.read()?;
@@ -63,6 +65,18 @@ pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
         !cluster::kubectl(&spec, &["--request-timeout=2s", "get", "--raw", "/readyz"]).succeeds()
     })
     .context("the API answers still")
+}
+
+/// The process ids of a control plane's static pods, by program.
+fn processes(spec: &Spec, node: &Node) -> Vec<BTreeSet<String>> {
+    // As the kernel knows them, cut after 15 letters.
+    let programs = ["etcd", "kube-apiserver", "kube-controller", "kube-scheduler"];
+    let ids = |name: &str| {
+        // It fails where there is none.
+        let found = node::enter(spec, node, &["pgrep", "-x", name]).and_then(|mut pgrep| pgrep.read());
+        found.unwrap_or_default().split_whitespace().map(str::to_owned).collect()
+    };
+    programs.into_iter().map(ids).collect()
 }
 
 /// The certificate that stands in the place of each that the cluster's CAs have signed, and of these if they end too.
@@ -169,7 +183,7 @@ mod tests {
     #[test]
     fn a_successor_takes_its_place_plain_and_in_a_kubeconfig() {
         let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let two = one.replace('A', "B");
+        let two = one.replace("AAAA", "BBBB");
         let successors = BTreeMap::from([(one.to_owned(), two.clone())]);
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a.conf");

@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn certificates_are_told_from_what_stands_between_them() {
         let one = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let two = one.replace('A', "B");
+        let two = one.replace("AAAA", "BBBB");
         let text = format!("depth=0\n{one}---\n{two}-----BEGIN RSA PRIVATE KEY-----\n");
         assert_eq!(certificates(&text), [one.to_owned(), two]);
     }
