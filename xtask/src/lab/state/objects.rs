@@ -1,6 +1,7 @@
 //! The cluster's objects: Secrets, ConfigMaps, bundles, nodes, workloads, the aggregated API.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 use super::super::spec::Spec;
 use super::super::{cluster, network, node, wllog, workloads};
-use super::servers::outside;
+use super::servers::{ON_BEHALF, outside};
 use super::verdict::{Verdict, ensure};
 use super::{Case, kubeconfig, read_json, verified_by};
 use crate::cmd::CommandExt as _;
@@ -191,43 +192,28 @@ fn aggregated(case: &Case, verdict: &mut Verdict) {
 
 /// Calls the aggregated server's pod as an API server would, with the front-proxy certificate of a master.
 fn as_front_proxy(case: &Case, old: bool) -> Result<String> {
-    let pods = kubectl(
-        case,
-        &["-n", "wl", "get", "pods", "-l", "app=aggregated", "-o", "jsonpath={.items[0].status.podIP}"],
-    )?;
     let master = case.spec.masters().next().context("no masters")?;
     let root = if old { case.before.join("nodes").join(&master.short) } else { case.spec.root(master) };
     let certs = root.join("etc/kubernetes/certs");
-    let file = |name: &str| certs.join(name).to_string_lossy().into_owned();
-    let resolve = format!("aggregated.wl.svc:8443:{pods}");
-    let ca = case.new.join("ca.crt").to_string_lossy().into_owned();
-    network::inside(
-        &outside(&case.spec)?,
-        &[
-            "curl",
-            "-sS",
-            "-m",
-            "5",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "--resolve",
-            &resolve,
-            "--cacert",
-            &ca,
-            "--cert",
-            &file("proxy.crt"),
-            "--key",
-            &file("proxy.key"),
-            "-H",
-            "X-Remote-User: judge",
-            "-H",
-            "X-Remote-Group: system:masters",
-            "https://aggregated.wl.svc:8443/apis/lab.kubecert.dev/v1/greetings/hello",
-        ],
-    )
-    .read()
+    let pods = kubectl(case, &AGGREGATED_POD)?;
+    let client = (certs.join("proxy.crt"), certs.join("proxy.key"));
+    ask_aggregated(&case.spec, &pods, &case.new.join("ca.crt"), &client.0, &client.1)
+}
+
+/// What tells kubectl to print the address of the aggregated server's pod.
+pub(super) const AGGREGATED_POD: [&str; 8] =
+    ["-n", "wl", "get", "pods", "-l", "app=aggregated", "-o", "jsonpath={.items[0].status.podIP}"];
+
+/// The HTTP status that a front proxy with this certificate gets from the aggregated server's pod.
+pub(super) fn ask_aggregated(spec: &Spec, pod: &str, ca: &Path, crt: &Path, key: &Path) -> Result<String> {
+    let resolve = format!("aggregated.wl.svc:8443:{pod}");
+    let ca = ca.to_string_lossy();
+    let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
+    let fixed = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", &resolve];
+    let as_whom = ["--cacert", &ca, "--cert", &crt, "--key", &key];
+    let what = ["https://aggregated.wl.svc:8443/apis/lab.kubecert.dev/v1/greetings/hello"];
+    let words = [fixed.as_slice(), &as_whom, &ON_BEHALF, &what].concat();
+    network::inside(&outside(spec)?, &words).read()
 }
 
 fn proxy_in_etcd(case: &Case) -> Result<()> {

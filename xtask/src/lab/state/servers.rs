@@ -105,19 +105,15 @@ fn ca_names(hello: &str) -> Vec<String> {
 /// The HTTP status that a client with the certificate of `pki` gets; the server itself is held to be right.
 fn ask(case: &Case, node: &Node, server: &Server, pki: &Path) -> Result<String> {
     let url = format!("https://{}:{}{}", node.ip, server.port, server.path);
-    status(
-        &near(case, node, server)?,
-        &url,
-        &path(pki, server.client, "crt"),
-        &path(pki, server.client, "key"),
-    )
+    let client = |kind: &str| path(pki, server.client, kind);
+    status(&near(case, node, server)?, &url, &client("crt"), &client("key"), &[])
 }
 
-/// The HTTP status of an answer to a client with this certificate.
-pub(super) fn status(ns: &str, url: &str, crt: &Path, key: &Path) -> Result<String> {
+/// The HTTP status of an answer to a client with this certificate, and with these further arguments of curl's.
+pub(super) fn status(ns: &str, url: &str, crt: &Path, key: &Path, more: &[&str]) -> Result<String> {
     let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
     let fixed = ["curl", "--http1.1", "-sS", "-k", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"];
-    network::inside(ns, &[fixed.as_slice(), &["--cert", &crt, "--key", &key, url]].concat()).read()
+    network::inside(ns, &[fixed.as_slice(), &["--cert", &crt, "--key", &key, url], more].concat()).read()
 }
 
 /// The network of a place from which the server takes calls.
@@ -133,6 +129,10 @@ pub(super) fn outside(spec: &Spec) -> Result<String> {
     let balancer = spec.nodes.iter().find(|node| node.role == Role::Balancer).context("no load balancer")?;
     Ok(spec.netns(balancer))
 }
+
+/// What a front proxy says beside its certificate, to be believed.
+pub(super) const ON_BEHALF: [&str; 4] =
+    ["-H", "X-Remote-User: judge", "-H", "X-Remote-Group: system:masters"];
 
 fn path(pki: &Path, name: &str, kind: &str) -> PathBuf {
     pki.join(format!("{name}.{kind}"))

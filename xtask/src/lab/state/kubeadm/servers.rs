@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::super::super::kubeadm::API_PORT;
 use super::super::super::spec::{Node, Role};
-use super::super::servers::{ETCD_PEER, handshake, outside, status};
+use super::super::servers::{ETCD_PEER, ON_BEHALF, handshake, outside, status};
 use super::super::verdict::{Verdict, ensure};
 use super::{Case, certificates};
 use crate::cmd::{CommandExt as _, cmd};
@@ -68,6 +68,12 @@ pub(super) fn check(case: &Case, verdict: &mut Verdict) {
             });
         }
     }
+    for node in case.spec.masters() {
+        verdict.check(&format!("{}: the API server believes the front proxy of today", node.short), || {
+            let answer = as_front_proxy(case, node, &case.pki)?;
+            ensure(answer == "200", format!("it answers {answer}"))
+        });
+    }
 }
 
 fn presents(case: &Case, node: &Node, server: &Server) -> Result<()> {
@@ -90,7 +96,15 @@ fn presents(case: &Case, node: &Node, server: &Server) -> Result<()> {
 pub(super) fn ask(case: &Case, node: &Node, server: &Server, pki: &Path) -> Result<String> {
     let (crt, key) = client(server, pki);
     let url = format!("https://{}:{}{}", node.ip, server.port, server.path);
-    status(&near(case, server)?, &url, &crt, &key)
+    status(&near(case, server)?, &url, &crt, &key, &[])
+}
+
+/// The HTTP status that a front proxy with the certificate of this PKI directory gets from an API server.
+pub(super) fn as_front_proxy(case: &Case, node: &Node, pki: &Path) -> Result<String> {
+    let [api_server, ..] = &MASTER;
+    let url = format!("https://{}:{API_PORT}{}", node.ip, api_server.path);
+    let file = |kind: &str| pki.join(format!("front-proxy-client.{kind}"));
+    status(&near(case, api_server)?, &url, &file("crt"), &file("key"), &ON_BEHALF)
 }
 
 fn client(server: &Server, pki: &Path) -> (PathBuf, PathBuf) {

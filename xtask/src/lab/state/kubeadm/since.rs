@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use super::super::super::kubeadm::{ADMIN_CONF, API_PORT, PKI, first};
 use super::super::super::spec::{Node, Role};
-use super::super::super::{network, node, snapshot};
-use super::super::objects::{list, name_of};
+use super::super::super::{cluster, network, node, snapshot, workloads};
+use super::super::objects::{AGGREGATED_POD, ask_aggregated, list, name_of};
 use super::super::verdict::{Verdict, ensure};
 use super::super::{public_of_certificate, read_json};
 use super::objects::items;
-use super::servers::{KUBELET, MASTER, ask};
+use super::servers::{KUBELET, MASTER, as_front_proxy, ask};
 use super::{AUTHORITIES, CLUSTER, Case, ETCD, LEAVES, Rotated, decoded};
 use crate::cmd::{CommandExt as _, cmd};
 
@@ -38,8 +38,9 @@ pub(super) fn rotated(case: &Case, what: &[Rotated], verdict: &mut Verdict) {
         for node in case.spec.members() {
             verdict.check(&format!("{}: no file holds the old {ca}", node.short), || no_file(case, node, ca));
         }
-        if *part != Rotated::FrontProxyCa {
-            refused(case, ca, verdict);
+        match part {
+            Rotated::FrontProxyCa => disbelieved(case, verdict),
+            _of_clients => refused(case, ca, verdict),
         }
     }
     for (leaf, ca) in LEAVES {
@@ -53,6 +54,17 @@ pub(super) fn rotated(case: &Case, what: &[Rotated], verdict: &mut Verdict) {
                 let (old, new) = (old_pki(case, node).join(&file), case.pki_of(node).join(&file));
                 ensure(fs::read(old)? != fs::read(new)?, "it is the old one")
             });
+        }
+    }
+    if what.contains(&Rotated::ClusterCa) || what.contains(&Rotated::Leaves) {
+        for node in case.spec.masters() {
+            for file in ["admin.conf", "controller-manager.conf", "scheduler.conf"] {
+                verdict.check(&format!("{}: {file} is new", node.short), || {
+                    let path = format!("etc/kubernetes/{file}");
+                    let (old, new) = (old_root(case, node).join(&path), case.spec.root(node).join(&path));
+                    ensure(fs::read(old)? != fs::read(new)?, "it is the old one")
+                });
+            }
         }
     }
     for node in case.spec.members() {
@@ -97,6 +109,26 @@ fn refused(case: &Case, ca: &str, verdict: &mut Verdict) {
             });
         }
     }
+}
+
+/// Neither API servers nor the aggregated API believe a front proxy of the old CA.
+fn disbelieved(case: &Case, verdict: &mut Verdict) {
+    let refused =
+        |answer: String| ensure(["401", "403"].contains(&answer.as_str()), format!("it answers {answer}"));
+    for node in case.spec.masters() {
+        verdict.check(&format!("{}: the API server refuses the front proxy of before", node.short), || {
+            refused(as_front_proxy(case, node, &old_pki(case, first(&case.spec)?))?)
+        });
+    }
+    if !workloads::has_aggregated(&case.spec) {
+        return;
+    }
+    verdict.check("aggregated API: it refuses the front proxy of before", || {
+        let pki = old_pki(case, first(&case.spec)?);
+        let pod = cluster::kubectl(&case.spec, &AGGREGATED_POD).read()?;
+        let file = |kind: &str| pki.join(format!("front-proxy-client.{kind}"));
+        refused(ask_aggregated(&case.spec, &pod, &case.ca(CLUSTER), &file("crt"), &file("key"))?)
+    });
 }
 
 fn no_object(case: &Case, ca: &str) -> Result<()> {
