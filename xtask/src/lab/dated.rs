@@ -90,3 +90,11 @@ impl Issuer {
         Ok(fs::read_to_string(at("new.crt"))?)
     }
 }
+
+/// The first certificate in a text, as PEM.
+pub(crate) fn first_certificate(text: &str) -> Option<&str> {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
+    let end = begin + text[begin..].find(END)? + END.len();
+    Some(&text[begin..end])
+}

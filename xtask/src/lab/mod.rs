@@ -40,7 +40,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cache::install_packages as setup;
-pub(crate) use dated::{Issuer, Life};
+pub(crate) use dated::{Issuer, Life, first_certificate};
 pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
     public_name, take_snapshot,

@@ -13,7 +13,7 @@ use super::{PKI, first};
 use crate::cmd::CommandExt as _;
 use crate::lab::cache::wait_for;
 use crate::lab::spec::{Node, Role, Spec};
-use crate::lab::{Issuer, Layout, Life, cluster, node};
+use crate::lab::{Issuer, Layout, Life, cluster, first_certificate, node};
 
 /// What has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,9 +32,10 @@ const KUBELET_PKI: &str = "var/lib/kubelet/pki";
 
 /// Lets the certificates of the lab `name` end yesterday, and restarts all that reads them.
 ///
-/// Afterwards the control planes' containers run, and nobody accepts anybody. The kubelets do not: with a client certificate
-/// that has ended and nothing to ask for another with, kubeadm's kubelet ends as soon as it starts. Kubelets' serving
-/// certificates, which nobody verifies, stay as they are, and so does what the cluster's objects hold.
+/// Afterwards etcd, controller managers and schedulers run, and nobody accepts anybody. The kubelets do not run: with a
+/// client certificate that has ended and nothing to ask for another with, kubeadm's kubelet ends as soon as it starts. So
+/// nobody starts the API servers again, which end when they cannot reach etcd. Kubelets' serving certificates, which nobody
+/// verifies, stay as they are, and so does what the cluster's objects hold.
 pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
     let spec = Spec::load(name)?;
     if spec.layout != Layout::Kubeadm {
@@ -167,13 +168,6 @@ fn replace(path: &Path, successors: &BTreeMap<String, String>) -> Result<()> {
         fs::write(path, changed).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
-}
-
-fn first_certificate(text: &str) -> Option<&str> {
-    const END: &str = "-----END CERTIFICATE-----\n";
-    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
-    let end = begin + text[begin..].find(END)? + END.len();
-    Some(&text[begin..end])
 }
 
 #[cfg(test)]

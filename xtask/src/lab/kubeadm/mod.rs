@@ -33,9 +33,8 @@ const ADMIN: &str = "clouduser";
 const CONTROL_PLANES: usize = 3;
 const AGENTS: usize = 1;
 
-/// kubeadm's checks that cannot pass on machines like these: the kernel and its modules are the host's, as is the
-/// number of its processors, and there is no image of CoreDNS.
-const IGNORED_CHECKS: &str = "SystemVerification,NumCPU,Mem,ImagePull";
+/// kubeadm's checks whose outcome is the host's affair: its kernel, processors and memory, which nodes take as they are.
+const IGNORED_CHECKS: &str = "SystemVerification,NumCPU,Mem";
 
 pub(crate) fn up(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
     if args.api_model.is_some() || args.identity_system.is_some() || args.aged.is_some() {
