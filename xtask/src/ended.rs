@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::cmd::CommandExt as _;
-use crate::lab::{self, Issuer, Life};
+use crate::lab::{self, Issuer, Life, first_certificate};
 use crate::rotation::{self, Lab};
 
 /// Where nodes keep certificates, below their root.
@@ -99,11 +99,4 @@ fn let_end(lab: &Lab) -> Result<()> {
 /// A text as it stands in JSON, without the quotes.
 fn escaped(text: &str) -> String {
     text.replace('\n', "\\n")
-}
-
-fn first_certificate(text: &str) -> Option<&str> {
-    const END: &str = "-----END CERTIFICATE-----\n";
-    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
-    let end = begin + text[begin..].find(END)? + END.len();
-    Some(&text[begin..end])
 }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::spec::source;
-use super::{Kubernetes, base};
+use super::{Kubernetes, Layout, base};
 use crate::cmd::{CommandExt as _, cmd};
 
 /// The programs that the lab calls on this machine, and the packages that bring them.
@@ -84,26 +84,44 @@ pub(crate) fn kubernetes(version: Kubernetes) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
+/// What the build has noted down about its programs: `VERSION` or `ETCD_VERSION`.
+pub(crate) fn version_of(programs: &Path, file: &str) -> Result<String> {
+    let text = fs::read_to_string(programs.join(file))
+        .with_context(|| format!("the programs' directory has no {file}"))?;
+    Ok(text.trim().to_owned())
+}
+
 /// What every node of one kind of cluster shares, made once for a base and a Kubernetes.
 pub(crate) struct NodeTemplate {
-    /// The layer with the Kubernetes programs, to be put over the base.
+    /// The layer with the Kubernetes programs, to be put over the base; see [`PROGRAMS`].
     pub(crate) layer: PathBuf,
     /// A containerd state directory into which the images have been unpacked.
     pub(crate) containerd: PathBuf,
 }
 
 /// Bumped when what [`node_template`] makes changes.
-const TEMPLATE_FORMAT: &str = "2";
+const TEMPLATE_FORMAT: &str = "3";
 
-pub(crate) fn node_template(base: &Path, programs: &Path) -> Result<NodeTemplate> {
+/// A directory of a node, and programs in it.
+type Place = (&'static str, &'static [&'static str]);
+
+/// Which programs the nodes of a layout have, and where.
+const PROGRAMS: [(Layout, &[Place]); 2] = [
+    (Layout::AksEngine, &[("usr/local/bin", &["kubelet", "kubectl"]), ("usr/bin", &["etcd", "etcdctl"])]),
+    (Layout::Kubeadm, &[("usr/bin", &["kubelet", "kubectl", "kubeadm"])]),
+];
+
+pub(crate) fn node_template(base: &Path, programs: &Path, layout: Layout) -> Result<NodeTemplate> {
     let key = hash(&[TEMPLATE_FORMAT, &file_name(base), &file_name(programs)]);
     let dir = root().join(format!("node-{key}"));
-    let template = NodeTemplate { layer: dir.join("layer"), containerd: dir.join("containerd") };
+    let template = NodeTemplate { layer: dir.join(layer_of(layout)), containerd: dir.join("containerd") };
     if dir.exists() {
         return Ok(template);
     }
     make_atomically(&dir, |dir| {
-        make_layer(&dir.join("layer"), &programs.join("bin"))?;
+        for (layout, places) in PROGRAMS {
+            make_layer(&dir.join(layer_of(layout)), places, &programs.join("bin"))?;
+        }
         let images = dir.join("images.tar");
         cmd(
             &programs.join("bin/mkimage").to_string_lossy(),
@@ -124,13 +142,18 @@ pub(crate) fn node_template(base: &Path, programs: &Path) -> Result<NodeTemplate
     Ok(template)
 }
 
+fn layer_of(layout: Layout) -> &'static str {
+    match layout {
+        Layout::AksEngine => "layer",
+        Layout::Kubeadm => "layer-kubeadm",
+    }
+}
+
 /// Hard links of the programs, at the places where nodes have them.
-fn make_layer(layer: &Path, bin: &Path) -> Result<()> {
-    for (place, programs) in
-        [("usr/local/bin", ["kubelet", "kubectl"].as_slice()), ("usr/bin", ["etcd", "etcdctl"].as_slice())]
-    {
+fn make_layer(layer: &Path, places: &[Place], bin: &Path) -> Result<()> {
+    for (place, programs) in places {
         fs::create_dir_all(layer.join(place))?;
-        for program in programs {
+        for program in *programs {
             fs::hard_link(bin.join(program), layer.join(place).join(program))
                 .with_context(|| format!("cannot link {program}"))?;
         }

@@ -12,13 +12,19 @@ use serde_json::json;
 use super::cache::wait_for;
 use super::spec::{Role, Spec, source};
 use super::template::fill;
-use super::{network, node};
+use super::{Layout, kubeadm, network, node};
 use crate::cmd::CommandExt as _;
 
 /// kubectl on the operator's side.
+///
+/// With kubeadm, the kubeconfig that counts is the first control plane's: nothing renews the operator's copy of it.
 pub(crate) fn kubectl(spec: &Spec, args: &[&str]) -> Command {
     let program = spec.programs.join("bin/kubectl").to_string_lossy().into_owned();
-    let kubeconfig = format!("--kubeconfig={}", spec.kubeconfig().display());
+    let kubeconfig = match (spec.layout, spec.masters().next()) {
+        (Layout::Kubeadm, Some(first)) => spec.root(first).join(kubeadm::ADMIN_CONF),
+        _the_operators => spec.kubeconfig(),
+    };
+    let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
     network::inside(&spec.switch(), &[&[&*program, &*kubeconfig], args].concat())
 }
 
@@ -115,12 +121,13 @@ pub(crate) fn wait_nodes(spec: &Spec) -> Result<()> {
 /// A kubelet that came up before the API did has failed to make its mirror pods, and tries again only with its next
 /// round, after a minute. A restart makes it try at once; the pods themselves do not notice.
 pub(crate) fn wait_control_plane(spec: &Spec) -> Result<()> {
-    let expected = spec.masters().count() * STATIC_PODS.len() + spec.members().count();
+    let static_pods = static_pods(spec);
+    let expected = spec.masters().count() * static_pods.len() + spec.members().count();
     let complete = || running(spec, "kube-system") == (expected, expected);
     if wait_for(Duration::from_secs(4), complete).is_err() {
         let pods = kubectl(spec, &["-n", "kube-system", "get", "pods", "-o", "name"]).read()?;
         for master in spec.masters() {
-            if !STATIC_PODS.iter().all(|pod| pods.contains(&format!("pod/{pod}-{}\n", master.name))) {
+            if !static_pods.iter().all(|pod| pods.contains(&format!("pod/{pod}-{}\n", master.name))) {
                 node::enter(spec, master, &["systemctl", "restart", "kubelet"])?.read()?;
             }
         }
@@ -128,8 +135,13 @@ pub(crate) fn wait_control_plane(spec: &Spec) -> Result<()> {
     wait_for(Duration::from_secs(180), complete).context("kube-system is not complete")
 }
 
-const STATIC_PODS: [&str; 4] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-addon-manager"];
+fn static_pods(spec: &Spec) -> [&'static str; 4] {
+    let fourth = match spec.layout {
+        Layout::AksEngine => "kube-addon-manager",
+        Layout::Kubeadm => "etcd",
+    };
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", fourth]
+}
 
 /// What the ancestor's addon manager would apply.
 pub(crate) fn apply_addons(spec: &Spec) -> Result<()> {

@@ -30,14 +30,18 @@ pub(crate) struct Issuer {
 impl Issuer {
     /// The one whose `ca.crt` and `ca.key` are in `directory`; works in `scratch`.
     pub(crate) fn new(scratch: &Path, directory: &Path) -> Result<Self> {
-        let ca = directory.join("ca.crt");
+        Self::of(scratch, directory.join("ca.crt"))
+    }
+
+    /// The one with this certificate, whose key has the same name but for its ending.
+    pub(crate) fn of(scratch: &Path, ca: PathBuf) -> Result<Self> {
         let text = format!(
             "[ca]\ndefault_ca=d\n[d]\ndatabase={0}/index.txt\nnew_certs_dir={0}\ncertificate={1}\nprivate_key={2}\n\
              default_md=sha256\npolicy=p\ncopy_extensions=copyall\nunique_subject=no\nrand_serial=yes\n\
              [p]\norganizationName=optional\ncommonName=supplied\n",
             scratch.display(),
             ca.display(),
-            directory.join("ca.key").display()
+            ca.with_extension("key").display()
         );
         fs::write(scratch.join("ca.cnf"), text)?;
         fs::write(scratch.join("index.txt"), "")?;
@@ -85,4 +89,12 @@ impl Issuer {
             .read()?;
         Ok(fs::read_to_string(at("new.crt"))?)
     }
+}
+
+/// The first certificate in a text, as PEM.
+pub(crate) fn first_certificate(text: &str) -> Option<&str> {
+    const END: &str = "-----END CERTIFICATE-----\n";
+    let begin = text.find("-----BEGIN CERTIFICATE-----")?;
+    let end = begin + text[begin..].find(END)? + END.len();
+    Some(&text[begin..end])
 }

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::Result;
 
 use super::spec::{self, Spec};
-use super::{Exec, RunArgs, azure, cluster, network, node};
+use super::{Exec, Layout, RunArgs, azure, cluster, network, node};
 use crate::cmd::{CommandExt as _, exit_code};
 
 /// Runs a command on a node, with our standard streams, and ends as it ends.
@@ -72,12 +72,19 @@ fn variables(spec: &Spec) -> Vec<(&'static str, String)> {
         ("KUBECERT_LAB_SSH_PORT", spec.ssh_port.to_string()),
         ("KUBECERT_LAB_SSH_KEY", path("id_rsa")),
         ("KUBECERT_LAB_SSH_KNOWN_HOSTS", path("known_hosts")),
-        ("KUBECERT_LAB_API_MODEL", spec.api_model().display().to_string()),
-        ("KUBECERT_LAB_LOCATION", spec.location.clone()),
         ("KUBECERT_LAB_NETNS", spec.switch()),
         ("KUBECERT_LAB_DIR", dir.display().to_string()),
         ("KUBECERT_LAB_BIN", spec.programs.join("bin").display().to_string()),
     ];
+    match spec.layout {
+        Layout::AksEngine => variables.extend([
+            ("KUBECERT_LAB_API_MODEL", spec.api_model().display().to_string()),
+            ("KUBECERT_LAB_LOCATION", spec.location.clone()),
+        ]),
+        Layout::Kubeadm => {
+            variables.push(("KUBECERT_LAB_CLUSTER", spec.cluster_file().display().to_string()));
+        }
+    }
     if let Some(azure) = &spec.azure {
         variables.extend([
             ("KUBECERT_LAB_ARM", azure.resource_manager.clone()),

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::base::{ETCD, append};
+use super::base::ETCD;
+use super::login::{self, ADMIN};
 use super::manifest::{Program, VOLUMES, static_pod};
 use super::model::Model;
 use super::pki;
@@ -13,8 +14,6 @@ use super::spec::{Node, Role, Spec, source};
 use super::template::{directory, enable, lay_tree, write};
 
 const ROOT: (u32, u32) = (0, 0);
-/// The administrator's uid and gid, as on Azure's images.
-const ADMIN: (u32, u32) = (1000, 1000);
 const CERTS: &str = "etc/kubernetes/certs";
 
 /// What all nodes' files are made from.
@@ -57,7 +56,7 @@ impl<'a> Source<'a> {
         let root = self.spec.root(node);
         let mut dropped = Vec::new();
         match node.role {
-            Role::Balancer => self.balancer(&root)?,
+            Role::Balancer => login::balance(self.spec, &root, "aks-engine/balancer", 443)?,
             Role::Master => {
                 self.common(node, &root, &mut dropped)?;
                 self.master(node, &root, &mut dropped)?;
@@ -69,24 +68,16 @@ impl<'a> Source<'a> {
 
     /// What masters and agents have alike.
     fn common(&self, node: &Node, root: &Path, dropped: &mut Vec<String>) -> Result<()> {
-        let admin = &self.spec.admin;
         let is_master = node.role == Role::Master;
         let server = if is_master { node.ip } else { self.api_for_agents() };
         let values = [
-            ("ADMIN", admin.clone()),
             ("API_SERVER", format!("https://{server}:443")),
             ("POD_CIDR", node.pod_cidr.clone()),
             ("KUBELET_FLAGS", self.kubelet_flags(node, dropped).join(" ")),
         ];
         lay_tree(&source().join("aks-engine/node"), root, &values)?;
 
-        append(&root.join("etc/passwd"), &format!("{admin}:x:1000:1000::/home/{admin}:/bin/bash\n"))?;
-        append(&root.join("etc/group"), &format!("{admin}:x:1000:\n"))?;
-        append(&root.join("etc/shadow"), &format!("{admin}:*:19000:0:99999:7:::\n"))?;
-        let home = root.join("home").join(admin);
-        directory(&home, 0o755, ADMIN)?;
-        directory(&home.join(".ssh"), 0o700, ADMIN)?;
-        write(&home.join(".ssh/authorized_keys"), self.ssh_public_key, 0o600, ADMIN)?;
+        login::let_in(self.spec, root, self.ssh_public_key)?;
 
         directory(&root.join(CERTS), 0o755, ROOT)?;
         for (file, mode) in [("ca.crt", 0o644), ("client.crt", 0o644), ("client.key", 0o600)] {
@@ -196,22 +187,6 @@ impl<'a> Source<'a> {
             ours.push(("--container-runtime", "remote".to_owned()));
         }
         kubelet.arguments(flags, &ours, dropped)
-    }
-
-    fn balancer(&self, root: &Path) -> Result<()> {
-        let backends: Vec<_> =
-            self.spec.masters().map(|m| format!("  server {} {}:443", m.short, m.ip)).collect();
-        let first = self.spec.masters().next().context("no masters")?;
-        let values = [
-            ("PUBLIC_IP", self.spec.public_ip.to_string()),
-            ("INTERNAL_IP", self.spec.internal_ip.to_string()),
-            ("API_BACKENDS", backends.join("\n")),
-            ("SSH_BACKEND", first.ip.to_string()),
-        ];
-        lay_tree(&source().join("aks-engine/balancer"), root, &values)?;
-        // Port 22 of the public address is the balancer's to pass on.
-        super::base::link("/dev/null", &root.join("etc/systemd/system/ssh.service"))?;
-        enable(root, "haproxy.service", "/lib/systemd/system")
     }
 
     /// Agents reach the API through the internal load balancer, or the only master.

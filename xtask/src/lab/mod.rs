@@ -5,7 +5,8 @@
 //! on the nodes is real: sshd, containerd, etcd, the kubelet, Kubernetes. `docs/lab.md` tells how and why.
 //!
 //! The modules follow the order of [`up`]: [`cache`] and [`base`] bring what is made once, [`model`] and [`pki`] say
-//! what the cluster is, [`network`], [`node`] and [`layout`] build it, [`cluster`] and [`workloads`] fill it.
+//! what the cluster is, [`network`], [`node`] and [`layout`] build it, [`cluster`] and [`workloads`] fill it. In the
+//! other layout, [`kubeadm`] stands in the place of [`model`], [`pki`] and [`layout`].
 
 pub(crate) mod azure;
 mod base;
@@ -14,7 +15,9 @@ mod cluster;
 mod dated;
 mod down;
 mod enter;
+mod kubeadm;
 mod layout;
+mod login;
 mod manifest;
 mod model;
 mod network;
@@ -34,9 +37,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use cache::install_packages as setup;
-pub(crate) use dated::{Issuer, Life};
+pub(crate) use dated::{Issuer, Life, first_certificate};
 pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
     public_name, take_snapshot,
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Restart a node as its cloud would, and wait until it has booted
     Reboot(Reboot),
+    /// Let the certificates of a cluster of kubeadm's end yesterday, and restart what reads them
+    LetEnd(LetEnd),
     /// Print `export` lines that tell other programs about the cluster
     Env(Named),
     /// Sum up the calls that the workloads have made, and those that failed
@@ -81,10 +87,10 @@ pub(crate) struct Up {
     /// The API model to build from [default: the one in examples/]
     #[arg(long, value_name = "FILE")]
     api_model: Option<PathBuf>,
-    /// How many masters, instead of what the model says
+    /// How many masters, instead of what the model says; kubeadm's layout has 3
     #[arg(long, value_name = "N")]
     control_planes: Option<usize>,
-    /// How many Linux agents, instead of what the model says
+    /// How many Linux agents, instead of what the model says; kubeadm's layout has 1
     #[arg(long, value_name = "N")]
     agents: Option<usize>,
     /// How Azure's side knows who somebody is (azure_ad or adfs), instead of what the model says
@@ -104,10 +110,13 @@ pub(crate) struct Up {
     monitor_first_check: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Layout {
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Layout {
     /// As AKS engine lays a cluster out: etcd as a unit, static pods, one CA for everything
     AksEngine,
+    /// Made by kubeadm: etcd as a static pod, and CAs of their own for etcd and the front proxy
+    Kubeadm,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,6 +154,15 @@ pub(crate) struct Reboot {
 }
 
 #[derive(Args)]
+pub(crate) struct LetEnd {
+    #[command(flatten)]
+    lab: Named,
+    /// The CAs too, not only what they have signed
+    #[arg(long)]
+    with_ca: bool,
+}
+
+#[derive(Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     lab: Named,
@@ -161,9 +179,22 @@ pub(crate) fn run(command: Command) -> Result<ExitCode> {
         Command::Exec(args) => return enter::exec(&args),
         Command::Run(args) => return enter::run(&args),
         Command::Reboot(args) => azure::reboot(&args.lab.name, &args.node)?,
+        Command::LetEnd(args) => {
+            let what = if args.with_ca { kubeadm::End::Everything } else { kubeadm::End::Leaves };
+            kubeadm::let_end(&args.lab.name, what)?;
+        }
         Command::Env(args) => enter::env(&args.name)?,
         Command::WorkloadLog(args) => wllog::workload_log(&args)?,
         Command::State(args) => return state::state(&args),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::AksEngine => "aks-engine",
+            Self::Kubeadm => "kubeadm",
+        })
+    }
 }

@@ -32,6 +32,13 @@ pub(crate) struct Aged {
     ca_days: Option<u32>,
 }
 
+impl Aged {
+    /// Whether anything is to be.
+    pub(crate) fn is_some(self) -> bool {
+        self.leaf_days.is_some() || self.ca_days.is_some()
+    }
+}
+
 /// A certificate of the set: its file's name, its keys in the profile, its subject and its extensions.
 struct Leaf {
     file: &'static str,

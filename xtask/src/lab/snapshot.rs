@@ -20,12 +20,14 @@ const PATHS: &[&str] = &[
     "etc/environment",
     "etc/systemd/system",
     "var/lib/kubelet/kubeconfig",
+    "var/lib/kubelet/config.yaml",
+    "var/lib/kubelet/kubeadm-flags.env",
     "var/lib/kubelet/pki",
     "home",
 ];
 
 /// The kinds of objects that a rotation may change.
-const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 9] = [
     "secrets",
     "configmaps",
     "apiservices",

@@ -8,23 +8,25 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use super::azure::Azure;
-use super::cache;
+use super::{Layout, cache};
 
 /// One lab, as `lab.json` in its directory describes it to later commands.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Spec {
     pub(crate) name: String,
-    pub(crate) layout: String,
+    pub(crate) layout: Layout,
     pub(crate) kubernetes: String,
     /// Where the Kubernetes programs are: a directory of the cache.
     pub(crate) programs: PathBuf,
     /// The name under which the operator reaches the API.
     pub(crate) fqdn: String,
+    /// Of the API model; empty in kubeadm's layout.
     pub(crate) location: String,
+    /// The first label of the public name; in kubeadm's layout the cluster's name.
     pub(crate) dns_prefix: String,
     /// The Linux user that the operator logs in as.
     pub(crate) admin: String,
-    /// Where the operator finds the API (443) and the SSH host (22 or 50001).
+    /// Where the operator finds the API (443; 6443 with kubeadm) and the SSH host (22 or 50001).
     pub(crate) public_ip: Ipv4Addr,
     pub(crate) internal_ip: Ipv4Addr,
     /// The nodes' own network: its first two bytes, see [`Spec::gateway`].
@@ -68,9 +70,8 @@ impl Spec {
     /// Reads the description of a lab, which may be unfinished: then its nodes can still be entered, to see why.
     pub(crate) fn load(name: &str) -> Result<Self> {
         let path = dir_of(name)?.join("lab.json");
-        let text = fs::read(&path).with_context(|| {
-            format!("there is no lab {name:?}; build it with `cargo xtask lab up aks-engine`")
-        })?;
+        let text = fs::read(&path)
+            .with_context(|| format!("there is no lab {name:?}; build it with `cargo xtask lab up`"))?;
         serde_json::from_slice(&text).with_context(|| format!("cannot read {}", path.display()))
     }
 
@@ -92,8 +93,17 @@ impl Spec {
         self.output().join("apimodel.json")
     }
 
+    /// The operator's kubeconfig.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
-        self.output().join(format!("kubeconfig/kubeconfig.{}.json", self.location))
+        match self.layout {
+            Layout::AksEngine => self.output().join(format!("kubeconfig/kubeconfig.{}.json", self.location)),
+            Layout::Kubeadm => self.output().join("admin.conf"),
+        }
+    }
+
+    /// The cluster file, which tells of a cluster that has no API model.
+    pub(crate) fn cluster_file(&self) -> PathBuf {
+        self.output().join("cluster.yaml")
     }
 
     /// The root directory of a node as the node itself sees it.

@@ -1,16 +1,19 @@
 //! Building a lab, from nothing to workloads that run.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::azure::{self, Azure};
+use super::cache::NodeTemplate;
 use super::layout::Source;
 use super::model::Model;
 use super::spec::{Node, Spec, source};
-use super::{Up, base, cache, cluster, down, network, node, pki, snapshot, spec, windows, workloads};
+use super::{
+    Layout, Up, base, cache, cluster, down, kubeadm, network, node, pki, snapshot, spec, windows, workloads,
+};
 use crate::cmd::{CommandExt as _, cmd};
 
 pub(crate) fn up(args: &Up) -> Result<()> {
@@ -23,8 +26,9 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     progress.say("base root file system");
     let programs = cache::kubernetes(args.kubernetes)?;
     progress.say("programs");
-    let template = cache::node_template(&base, &programs)?;
+    let template = cache::node_template(&base, &programs, args.layout)?;
     progress.say("images");
+    let made = Made { base, programs, template };
 
     fs::create_dir_all(cache::root().join("labs"))?;
     let lock = fs::File::create(cache::root().join(format!("labs/{name}.lock")))?;
@@ -35,18 +39,34 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     down::down(name)?;
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("building"), "")?;
+    match args.layout {
+        Layout::AksEngine => aks_engine(args, &made, &progress)?,
+        Layout::Kubeadm => kubeadm::up(args, &made, &progress)?,
+    }
+    fs::remove_file(dir.join("building"))?;
+    progress.say("lab stands");
+    Ok(())
+}
 
+/// What was made once, for all labs of its kind.
+pub(crate) struct Made {
+    base: PathBuf,
+    pub(crate) programs: PathBuf,
+    template: NodeTemplate,
+}
+
+fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
     let example = source().join("../examples/aks-engine-3m-2l/apimodel.json");
     let mut model = Model::read(args.api_model.as_deref().unwrap_or(&example))?;
     model.set_counts(args.control_planes, args.agents)?;
     if let Some(system) = &args.identity_system {
         model.set_identity_system(system);
     }
-    let mut spec = describe(name, &model, &programs)?;
+    let mut spec = describe(&args.lab.name, &model, &made.programs)?;
     windows::build(&spec)?;
     fs::create_dir_all(spec.output())?;
     spec.save()?;
-    let ssh_key = make_ssh_key(&dir)?;
+    let ssh_key = make_ssh_key(&spec.dir())?;
     model.set_ssh_key(&ssh_key);
 
     // Keys of 4096 bits take longest, and nothing but the nodes' files needs them.
@@ -55,13 +75,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
             Some(profile) => pki::from_profile(profile, &spec.output()),
             None => pki::make(&model, &spec.output(), args.aged),
         });
-        node::mount_memory(&spec)?;
-        network::make_switch(&spec)?;
-        network::write_operator_names(&spec)?;
-        for node in &spec.nodes {
-            network::plug_in(&spec, node)?;
-            node::make_root(&spec, node, &base, &template)?;
-        }
+        make_machines(&spec, made)?;
         for node in &spec.windows {
             network::plug_in(&spec, node)?;
         }
@@ -78,9 +92,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     furnish(&spec, &model, &ssh_key, args.monitor_first_check)?;
     spec.windows.iter().try_for_each(|node| windows::furnish(&spec, node))?;
     progress.say("node files");
-    on_all(&spec, node::boot)?;
-    on_all(&spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(60)))?;
-    write_known_hosts(&spec)?;
+    boot_machines(&spec)?;
     progress.say("machines booted");
     cluster::make_front_proxy(&spec)?;
     progress.say("etcd and front proxy");
@@ -89,36 +101,63 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     progress.say("API ready");
     cluster::apply_addons(&spec)?;
     if !args.no_workloads {
-        workloads::apply(&spec, &model)?;
+        workloads::apply(&spec, &spec.output(), model.first_service_ip()?)?;
     }
-    cluster::wait_nodes(&spec)?;
-    progress.say("nodes Ready");
-    cluster::wait_control_plane(&spec)?;
-    progress.say("control plane and kube-proxy run");
-    if !args.no_workloads {
-        workloads::wait(&spec)?;
-        progress.say("workloads run");
-    }
+    populate(&spec, args, progress)?;
     spec.windows.iter().try_for_each(|node| windows::start(&spec, node, &model, &ssh_key))?;
     windows::wait(&spec)?;
     cluster::start_monitors(&spec)?;
     azure::start(&spec, &model)?;
     progress.say("Azure's side serves");
-    snapshot::take(&spec, &snapshot::before(&spec))?;
-    spec.ready = true;
-    spec.save()?;
-    fs::remove_file(dir.join("building"))?;
-    progress.say("lab stands");
+    finish(&mut spec)
+}
+
+/// Makes networks and root file systems.
+pub(crate) fn make_machines(spec: &Spec, made: &Made) -> Result<()> {
+    node::mount_memory(spec)?;
+    network::make_switch(spec)?;
+    network::write_operator_names(spec)?;
+    for node in &spec.nodes {
+        network::plug_in(spec, node)?;
+        node::make_root(spec, node, &made.base, &made.template)?;
+    }
     Ok(())
 }
 
+/// Boots all machines, and notes down their host keys.
+pub(crate) fn boot_machines(spec: &Spec) -> Result<()> {
+    on_all(spec, node::boot)?;
+    on_all(spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(60)))?;
+    write_known_hosts(spec)
+}
+
+/// Waits until nodes, control plane and workloads run.
+pub(crate) fn populate(spec: &Spec, args: &Up, progress: &Progress) -> Result<()> {
+    cluster::wait_nodes(spec)?;
+    progress.say("nodes Ready");
+    cluster::wait_control_plane(spec)?;
+    progress.say("control plane and kube-proxy run");
+    if !args.no_workloads {
+        workloads::wait(spec)?;
+        progress.say("workloads run");
+    }
+    Ok(())
+}
+
+/// Takes the copy from before any rotation, and says that the lab stands.
+pub(crate) fn finish(spec: &mut Spec) -> Result<()> {
+    snapshot::take(spec, &snapshot::before(spec))?;
+    spec.ready = true;
+    spec.save()
+}
+
 /// Tells on standard error what has been done, and when.
-struct Progress {
+pub(crate) struct Progress {
     start: Instant,
 }
 
 impl Progress {
-    fn say(&self, done: &str) {
+    pub(crate) fn say(&self, done: &str) {
         eprintln!("{:6.1} s  {done}", self.start.elapsed().as_secs_f64());
     }
 }
@@ -127,12 +166,10 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
     let nodes = model.nodes()?;
     let windows = model.windows_nodes(&nodes)?;
     let [a, b, ..] = nodes.first().context("the model has no nodes")?.ip.octets();
-    let version =
-        fs::read_to_string(programs.join("VERSION")).context("the programs' directory has no VERSION")?;
     Ok(Spec {
         name: name.to_owned(),
-        layout: "aks-engine".to_owned(),
-        kubernetes: version.trim().to_owned(),
+        layout: Layout::AksEngine,
+        kubernetes: cache::version_of(programs, "VERSION")?,
         programs: programs.to_owned(),
         fqdn: model.fqdn()?,
         location: model.location()?,
@@ -150,7 +187,7 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
 }
 
 /// The operator's key: RSA, as the ancestor's users have, and without a passphrase. Returns the public half.
-fn make_ssh_key(dir: &Path) -> Result<String> {
+pub(crate) fn make_ssh_key(dir: &Path) -> Result<String> {
     let path = dir.join("id_rsa");
     let path = path.to_string_lossy();
     cmd(

@@ -1,6 +1,8 @@
 //! The workloads that watch the API from inside the cluster.
 
 use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -8,10 +10,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::cache::wait_for;
-use super::model::Model;
+use super::pki::for_service;
 use super::spec::{Spec, source};
 use super::template::fill;
-use super::{cluster, pki, wllog};
+use super::{cluster, wllog};
 use crate::cmd::CommandExt as _;
 
 /// The DNS name of the aggregated API's Service, which its certificate is made out to.
@@ -21,15 +23,16 @@ const CALLERS: usize = 5;
 /// And those of the aggregated API: aggregated, aggregated-caller.
 const AGGREGATED_PODS: usize = 2;
 
-/// Applies the workloads; they start as soon as the nodes take them.
-pub(crate) fn apply(spec: &Spec, model: &Model) -> Result<()> {
-    let (certificate, key) = pki::for_service(&spec.output(), AGGREGATED)?;
+/// Applies the workloads; they start as soon as the nodes take them. The cluster's CA is in the directory `pki`, and the
+/// API's Service has the address `service`.
+pub(crate) fn apply(spec: &Spec, pki: &Path, service: Ipv4Addr) -> Result<()> {
+    let (certificate, key) = for_service(pki, AGGREGATED)?;
     let values = [
         ("TLS_CERTIFICATE", BASE64.encode(certificate)),
         ("TLS_KEY", BASE64.encode(key)),
-        ("CA_BUNDLE", BASE64.encode(fs::read(spec.output().join("ca.crt"))?)),
+        ("CA_BUNDLE", BASE64.encode(fs::read(pki.join("ca.crt"))?)),
         ("VERSION", spec.kubernetes.clone()),
-        ("SERVICE_IP", model.first_service_ip()?.to_string()),
+        ("SERVICE_IP", service.to_string()),
     ];
     let files: &[_] =
         if has_aggregated(spec) { &["callers.yaml", "aggregated.yaml"] } else { &["callers.yaml"] };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::super::node;
-use super::super::spec::{Node, Role};
+use super::super::spec::{Node, Role, Spec};
 use super::verdict::{Verdict, ensure};
 use super::{Case, public_of_certificate, public_of_key, verified_by};
 use crate::cmd::{CommandExt as _, cmd};
@@ -29,16 +29,7 @@ pub(super) fn check(case: &Case, verdict: &mut Verdict) {
         verdict.check(&format!("{}: no file holds an old key or the old CA", node.short), || {
             no_old_material(case, node)
         });
-        verdict.check(&format!("{}: no nat rule of ours is left", node.short), || no_diversion(case, node));
-        verdict.check(&format!("{}: no unit of ours is left", node.short), || {
-            let list = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "kubecert*", "run-*"];
-            let units = node::enter(&case.spec, node, &list)?.read()?;
-            let ours: Vec<_> = units
-                .lines()
-                .filter(|line| line.contains("kubecert") && !line.contains("kubecert-lab"))
-                .collect();
-            ensure(ours.is_empty(), ours.join("; "))
-        });
+        nothing_left(&case.spec, node, verdict);
     }
     let masters: Vec<_> = case.spec.masters().collect();
     for file in ["proxy-ca.crt", "proxy.crt", "proxy.key"] {
@@ -157,9 +148,23 @@ fn no_old_material(case: &Case, node: &Node) -> Result<()> {
     ensure(found.is_empty(), found.join(", "))
 }
 
+/// Nothing of a rotation's own is in the node's packet filter or among its units.
+pub(super) fn nothing_left(spec: &Spec, node: &Node, verdict: &mut Verdict) {
+    verdict.check(&format!("{}: no nat rule of ours is left", node.short), || no_diversion(spec, node));
+    verdict.check(&format!("{}: no unit of ours is left", node.short), || {
+        let list = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "kubecert*", "run-*"];
+        let units = node::enter(spec, node, &list)?.read()?;
+        let ours: Vec<_> = units
+            .lines()
+            .filter(|line| line.contains("kubecert") && !line.contains("kubecert-lab"))
+            .collect();
+        ensure(ours.is_empty(), ours.join("; "))
+    });
+}
+
 /// The built-in chains may lead to kube-proxy's and the CNI plugins' chains only.
-fn no_diversion(case: &Case, node: &Node) -> Result<()> {
-    let rules = node::enter(&case.spec, node, &["iptables-save", "-t", "nat"])?.read()?;
+fn no_diversion(spec: &Spec, node: &Node) -> Result<()> {
+    let rules = node::enter(spec, node, &["iptables-save", "-t", "nat"])?.read()?;
     let ours = |line: &&str| {
         let builtin = ["-A PREROUTING ", "-A OUTPUT ", "-A POSTROUTING ", "-A INPUT "]
             .iter()

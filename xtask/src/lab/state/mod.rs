@@ -5,6 +5,7 @@
 //! "Old" is what [`super::snapshot`] has kept from before, "new" is what the operator's API model says now.
 
 mod files;
+mod kubeadm;
 mod objects;
 mod servers;
 mod verdict;
@@ -14,13 +15,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde_json::Value;
 
 use self::verdict::{Verdict, ensure};
 use super::spec::Spec;
-use super::{Named, pki, snapshot};
+use super::{Layout, Named, pki, snapshot};
 use crate::cmd::{CommandExt as _, cmd};
 
 #[derive(Args)]
@@ -36,6 +37,12 @@ pub(crate) struct StateArgs {
     /// Also fail if a workload's call has failed since this time, in seconds since 1970
     #[arg(long, value_name = "T")]
     since: Option<f64>,
+    /// What must be new since the state before, in a cluster of kubeadm's [default if given: everything]
+    #[arg(long, value_name = "WHAT", num_args = 0.., value_delimiter = ',')]
+    rotated: Option<Vec<kubeadm::Rotated>>,
+    /// Everything must be as it was before, byte for byte; in a cluster of kubeadm's
+    #[arg(long, conflicts_with = "rotated")]
+    undone: bool,
     /// Print only what failed
     #[arg(long)]
     quiet: bool,
@@ -57,6 +64,12 @@ struct Case {
 pub(crate) fn state(args: &StateArgs) -> Result<ExitCode> {
     let spec = Spec::load(&args.lab.name)?;
     let before = args.before.clone().unwrap_or_else(|| snapshot::before(&spec));
+    if spec.layout == Layout::Kubeadm {
+        return kubeadm::state(args, spec, before);
+    }
+    if args.rotated.is_some() || args.undone {
+        bail!("--rotated and --undone are for clusters of kubeadm's; this one is always judged as rotated");
+    }
     let after = args.after.clone().unwrap_or_else(|| spec.output());
     let scratch = tempfile::tempdir()?;
     let case = Case { new: scratch.path().join("new"), old: scratch.path().join("old"), spec, before, after };

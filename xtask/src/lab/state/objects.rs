@@ -1,6 +1,7 @@
 //! The cluster's objects: Secrets, ConfigMaps, bundles, nodes, workloads, the aggregated API.
 
 use std::fs;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -8,8 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 
+use super::super::spec::Spec;
 use super::super::{cluster, network, node, wllog, workloads};
-use super::servers::outside;
+use super::servers::{ON_BEHALF, outside};
 use super::verdict::{Verdict, ensure};
 use super::{Case, kubeconfig, read_json, verified_by};
 use crate::cmd::CommandExt as _;
@@ -38,7 +40,7 @@ pub(super) fn check(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
         aggregated(case, verdict);
     }
     verdict.check("etcd: the shared front-proxy certificates are those in the files", || proxy_in_etcd(case));
-    calls(case, since, verdict);
+    calls(&case.spec, since, verdict);
 }
 
 /// Nothing that the cluster hands out may hold the old CA.
@@ -190,43 +192,28 @@ fn aggregated(case: &Case, verdict: &mut Verdict) {
 
 /// Calls the aggregated server's pod as an API server would, with the front-proxy certificate of a master.
 fn as_front_proxy(case: &Case, old: bool) -> Result<String> {
-    let pods = kubectl(
-        case,
-        &["-n", "wl", "get", "pods", "-l", "app=aggregated", "-o", "jsonpath={.items[0].status.podIP}"],
-    )?;
     let master = case.spec.masters().next().context("no masters")?;
     let root = if old { case.before.join("nodes").join(&master.short) } else { case.spec.root(master) };
     let certs = root.join("etc/kubernetes/certs");
-    let file = |name: &str| certs.join(name).to_string_lossy().into_owned();
-    let resolve = format!("aggregated.wl.svc:8443:{pods}");
-    let ca = case.new.join("ca.crt").to_string_lossy().into_owned();
-    outside(
-        case,
-        &[
-            "curl",
-            "-sS",
-            "-m",
-            "5",
-            "-o",
-            "/dev/null",
-            "-w",
-            "%{http_code}",
-            "--resolve",
-            &resolve,
-            "--cacert",
-            &ca,
-            "--cert",
-            &file("proxy.crt"),
-            "--key",
-            &file("proxy.key"),
-            "-H",
-            "X-Remote-User: judge",
-            "-H",
-            "X-Remote-Group: system:masters",
-            "https://aggregated.wl.svc:8443/apis/lab.kubecert.dev/v1/greetings/hello",
-        ],
-    )?
-    .read()
+    let pods = kubectl(case, &AGGREGATED_POD)?;
+    let client = (certs.join("proxy.crt"), certs.join("proxy.key"));
+    ask_aggregated(&case.spec, &pods, &case.new.join("ca.crt"), &client.0, &client.1)
+}
+
+/// What tells kubectl to print the address of the aggregated server's pod.
+pub(super) const AGGREGATED_POD: [&str; 8] =
+    ["-n", "wl", "get", "pods", "-l", "app=aggregated", "-o", "jsonpath={.items[0].status.podIP}"];
+
+/// The HTTP status that a front proxy with this certificate gets from the aggregated server's pod.
+pub(super) fn ask_aggregated(spec: &Spec, pod: &str, ca: &Path, crt: &Path, key: &Path) -> Result<String> {
+    let resolve = format!("aggregated.wl.svc:8443:{pod}");
+    let ca = ca.to_string_lossy();
+    let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
+    let fixed = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "--resolve", &resolve];
+    let as_whom = ["--cacert", &ca, "--cert", &crt, "--key", &key];
+    let what = ["https://aggregated.wl.svc:8443/apis/lab.kubecert.dev/v1/greetings/hello"];
+    let words = [fixed.as_slice(), &as_whom, &ON_BEHALF, &what].concat();
+    network::inside(&outside(spec)?, &words).read()
 }
 
 fn proxy_in_etcd(case: &Case) -> Result<()> {
@@ -250,12 +237,12 @@ fn proxy_in_etcd(case: &Case) -> Result<()> {
 }
 
 /// The workloads are at work, and none of their calls has failed since the time given.
-fn calls(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
+pub(super) fn calls(spec: &Spec, since: Option<f64>, verdict: &mut Verdict) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-    match wllog::sum(&case.spec, since.unwrap_or(now - 10.0), f64::INFINITY) {
+    match wllog::sum(spec, since.unwrap_or(now - 10.0), f64::INFINITY) {
         Ok(all) => {
             verdict.check("workloads: all are there", || {
-                ensure(all.len() == workloads::series(&case.spec), format!("there are {} series", all.len()))
+                ensure(all.len() == workloads::series(spec), format!("there are {} series", all.len()))
             });
             for series in all {
                 verdict.check(
@@ -275,7 +262,11 @@ fn calls(case: &Case, since: Option<f64>, verdict: &mut Verdict) {
 }
 
 fn every_node_ready(case: &Case) -> Result<()> {
-    let nodes = items(case, "nodes")?;
+    all_ready(&items(case, "nodes")?, case.spec.members().count() + case.spec.windows.len())
+}
+
+/// Whether these nodes are as many, and all of them take pods.
+pub(super) fn all_ready(nodes: &[Value], expected: usize) -> Result<()> {
     let not_ready: Vec<_> = nodes
         .iter()
         .filter(|node| {
@@ -286,7 +277,6 @@ fn every_node_ready(case: &Case) -> Result<()> {
         .map(name_of)
         .collect();
     ensure(not_ready.is_empty(), not_ready.join(", "))?;
-    let expected = case.spec.members().count() + case.spec.windows.len();
     ensure(nodes.len() == expected, format!("{} nodes of {expected}", nodes.len()))
 }
 
@@ -296,11 +286,11 @@ fn items(case: &Case, kind: &str) -> Result<Vec<Value>> {
     Ok(list(&value).to_vec())
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value["items"].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn name_of(item: &Value) -> String {
+pub(super) fn name_of(item: &Value) -> String {
     let part = |key: &str| item["metadata"][key].as_str().unwrap_or_default();
     format!("{}/{}", part("namespace"), part("name"))
 }

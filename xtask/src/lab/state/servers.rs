@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use super::super::network;
-use super::super::spec::{Node, Role};
+use super::super::spec::{Node, Role, Spec};
 use super::verdict::{Verdict, ensure};
 use super::{Case, subject, verified_by};
 use crate::cmd::CommandExt as _;
@@ -18,7 +18,7 @@ struct Server {
     client: &'static str,
 }
 
-const ETCD_PEER: u16 = 2380;
+pub(super) const ETCD_PEER: u16 = 2380;
 
 const MASTER: &[Server] = &[
     Server { what: "API server", port: 443, path: "/api/v1/namespaces/default", client: "kubectlClient" },
@@ -78,13 +78,17 @@ fn one(case: &Case, node: &Node, server: &Server, verdict: &mut Verdict) {
 
 /// What openssl shows of a handshake: the chain sent and the CA names asked for.
 fn hello(case: &Case, node: &Node, server: &Server) -> Result<String> {
-    let address = format!("{}:{}", node.ip, server.port);
     let client = |kind: &str| path(&case.new, server.client, kind);
-    let (crt, key) = (client("crt"), client("key"));
-    let args =
-        ["timeout", "5", "openssl", "s_client", "-showcerts", "-nameopt", "rfc2253", "-connect", &address];
-    let output =
-        near(case, node, server, &[args.as_slice(), &["-cert", &crt, "-key", &key]].concat())?.output()?;
+    handshake(&near(case, node, server)?, node, server.port, &client("crt"), &client("key"))
+}
+
+/// The same of any port of a node, seen from a network namespace.
+pub(super) fn handshake(ns: &str, node: &Node, port: u16, crt: &Path, key: &Path) -> Result<String> {
+    let address = format!("{}:{port}", node.ip);
+    let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
+    let connect = ["openssl", "s_client", "-showcerts", "-nameopt", "rfc2253", "-connect", &address];
+    let args = [&["timeout", "5"], connect.as_slice(), &["-cert", &crt, "-key", &key]].concat();
+    let output = network::inside(ns, &args).output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !text.contains("BEGIN CERTIFICATE") {
         bail!("no TLS at {address}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -101,46 +105,35 @@ fn ca_names(hello: &str) -> Vec<String> {
 /// The HTTP status that a client with the certificate of `pki` gets; the server itself is held to be right.
 fn ask(case: &Case, node: &Node, server: &Server, pki: &Path) -> Result<String> {
     let url = format!("https://{}:{}{}", node.ip, server.port, server.path);
-    let (crt, key) = (path(pki, server.client, "crt"), path(pki, server.client, "key"));
-    let args = [
-        "curl",
-        "--http1.1",
-        "-sS",
-        "-k",
-        "-m",
-        "5",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{http_code}",
-        "--cert",
-        &crt,
-        "--key",
-        &key,
-        &url,
-    ];
-    near(case, node, server, &args)?.read()
+    let client = |kind: &str| path(pki, server.client, kind);
+    status(&near(case, node, server)?, &url, &client("crt"), &client("key"), &[])
 }
 
-/// A command at a place from which the server takes calls.
+/// The HTTP status of an answer to a client with this certificate, and with these further arguments of curl's.
+pub(super) fn status(ns: &str, url: &str, crt: &Path, key: &Path, more: &[&str]) -> Result<String> {
+    let (crt, key) = (crt.to_string_lossy(), key.to_string_lossy());
+    let fixed = ["curl", "--http1.1", "-sS", "-k", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"];
+    network::inside(ns, &[fixed.as_slice(), &["--cert", &crt, "--key", &key, url], more].concat()).read()
+}
+
+/// The network of a place from which the server takes calls.
 ///
 /// An etcd peer compares its caller's address with the certificate, which names masters only: it is called from where it
 /// runs. The other servers are called from elsewhere, as a diversion left on their own node must not hide them.
-fn near(case: &Case, node: &Node, server: &Server, command: &[&str]) -> Result<std::process::Command> {
-    if server.port == ETCD_PEER {
-        return Ok(network::inside(&case.spec.netns(node), command));
-    }
-    outside(case, command)
+fn near(case: &Case, node: &Node, server: &Server) -> Result<String> {
+    if server.port == ETCD_PEER { Ok(case.spec.netns(node)) } else { outside(&case.spec) }
 }
 
-/// A command that can reach the nodes' own addresses, as the operator's side cannot: in the load balancer's namespace.
-pub(super) fn outside(case: &Case, command: &[&str]) -> Result<std::process::Command> {
-    let balancer =
-        case.spec.nodes.iter().find(|node| node.role == Role::Balancer).context("no load balancer")?;
-    Ok(network::inside(&case.spec.netns(balancer), command))
+/// A network that reaches the nodes' own addresses, as the operator's side cannot: the load balancer's.
+pub(super) fn outside(spec: &Spec) -> Result<String> {
+    let balancer = spec.nodes.iter().find(|node| node.role == Role::Balancer).context("no load balancer")?;
+    Ok(spec.netns(balancer))
 }
 
-fn path(pki: &Path, name: &str, kind: &str) -> String {
-    let path: PathBuf = pki.join(format!("{name}.{kind}"));
-    path.to_string_lossy().into_owned()
+/// What a front proxy says beside its certificate, to be believed.
+pub(super) const ON_BEHALF: [&str; 4] =
+    ["-H", "X-Remote-User: judge", "-H", "X-Remote-Group: system:masters"];
+
+fn path(pki: &Path, name: &str, kind: &str) -> PathBuf {
+    pki.join(format!("{name}.{kind}"))
 }
