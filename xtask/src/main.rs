@@ -5,6 +5,7 @@ mod campaign;
 mod cmd;
 mod ended;
 mod fuzz;
+mod kubeadm;
 mod lab;
 mod reasons;
 mod rotation;

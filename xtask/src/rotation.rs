@@ -22,7 +22,12 @@ pub(crate) struct Lab {
 impl Lab {
     /// Builds a fresh cluster.
     pub(crate) fn up(name: &str, more: &[&str]) -> Result<Self> {
-        let mut args = vec!["lab", "up", "aks-engine", "--name", name];
+        Self::up_as("aks-engine", name, more)
+    }
+
+    /// Builds a fresh cluster of another layout.
+    pub(crate) fn up_as(layout: &str, name: &str, more: &[&str]) -> Result<Self> {
+        let mut args = vec!["lab", "up", layout, "--name", name];
         args.extend_from_slice(more);
         xtask(&args)?.show()?;
         Self::standing(name)
@@ -37,10 +42,10 @@ impl Lab {
         self.env.get(key).map(String::as_str).with_context(|| format!("`lab env` does not tell {key}"))
     }
 
-    /// The directory of the cluster's apimodel.
+    /// The directory of the cluster's apimodel, or of its cluster file.
     pub(crate) fn directory(&self) -> Result<PathBuf> {
-        let model = Path::new(self.get("KUBECERT_LAB_API_MODEL")?);
-        Ok(model.parent().context("the api model has no directory")?.to_owned())
+        let description = self.get("KUBECERT_LAB_API_MODEL").or_else(|_| self.get("KUBECERT_LAB_CLUSTER"))?;
+        Ok(Path::new(description).parent().context("the description has no directory")?.to_owned())
     }
 
     /// Where kubecert records its runs of this cluster.
@@ -137,6 +142,10 @@ impl Lab {
     }
 
     fn words<'a>(&'a self, verb: &'a str, more: &[&'a str]) -> Result<Vec<&'a str>> {
+        // A cluster file says by itself how the nodes are reached.
+        if let Ok(file) = self.get("KUBECERT_LAB_CLUSTER") {
+            return Ok([&[verb, "--cluster", file], more].concat());
+        }
         let (model, host, key) = (
             self.get("KUBECERT_LAB_API_MODEL")?,
             self.get("KUBECERT_LAB_SSH_HOST")?,
@@ -171,16 +180,26 @@ impl Lab {
 
     /// Judges the rotated cluster with foreign tools only.
     pub(crate) fn judge(&self) -> Result<()> {
-        xtask(&["lab", "state", "--name", &self.name, "--quiet"])?.show()
+        self.judge_as(&[])
+    }
+
+    /// The same, with further things that must be so.
+    fn judge_as(&self, more: &[&str]) -> Result<()> {
+        xtask(&[&["lab", "state", "--name", &self.name, "--quiet"], more].concat())?.show()
     }
 
     /// The same, as soon as the last outage that was announced (of the only API server, of a machine) is ten seconds past,
     /// which is as far back as it looks, and what reloads by itself has done so.
     pub(crate) fn judge_in_time(&self) -> Result<()> {
+        self.judge_in_time_as(&[])
+    }
+
+    /// The same, with further things that must be so.
+    pub(crate) fn judge_in_time_as(&self, more: &[&str]) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(90);
         let began = Instant::now();
         loop {
-            match self.judge() {
+            match self.judge_as(more) {
                 Err(error) if began.elapsed() >= PATIENCE => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_secs(1)),
                 Ok(()) => return Ok(()),

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::cmd::{CommandExt as _, cmd};
 use crate::ended;
+use crate::kubeadm;
 use crate::reasons;
 use crate::rotation::{self, Lab};
 use crate::rules;
@@ -56,6 +57,8 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("a rotation with restarts through Azure", azure_rotation);
         suite.run("a real cluster whose certificates have ended", ended::run);
         suite.run("a real cluster of one master, with AD FS", shapes::one_master);
+        suite.run("a real cluster of kubeadm's", kubeadm::current);
+        suite.run("a real cluster of kubeadm's, of Kubernetes 1.20", kubeadm::oldest);
         let name = "a real cluster with played Windows agents, of a generated model";
         match shapes::corpus() {
             Some(_) => suite.run(name, shapes::windows),

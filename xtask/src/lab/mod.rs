@@ -45,6 +45,7 @@ pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
     public_name, take_snapshot,
 };
+pub(crate) use kubeadm::{End, let_end};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

@@ -5,3 +5,6 @@ while IFS= read -r path; do
     sync "${path%/*}" 2>/dev/null || sync
     log "removed $path"
 done
+
+# With the last of what a run keeps here goes the lock that its operations took.
+[ -e "$base" ] || { rm -f "$volatile/static-pods.lock" && rmdir "$volatile" 2>/dev/null; } || :
