@@ -7,7 +7,7 @@ use super::{Invariant, Violation};
 use crate::intent::{Scope, Why};
 use crate::inventory::{CertificateFacts, FileFacts, Inventory, NodeFacts, Observed};
 use crate::layout::{KUBELET_PKI, kubelet_client_link};
-use crate::model::{OperatingSystem, TrustDomain};
+use crate::model::{Layout, OperatingSystem, TrustDomain};
 use crate::plan::{Action, KeyOrder, Plan, Target};
 
 /// I9: everything that the reason of the plan concerns, as the inventory shows it, is renewed by some step, or kept for
@@ -108,6 +108,11 @@ fn concerned<'a>(
     inventory: &'a Inventory,
 ) -> Box<dyn Iterator<Item = String> + 'a> {
     let ca = inventory.current_ca().map(|ca| ca.fingerprint.as_str());
+    // Those that hold a leaf of their own behind the CA.
+    let kubeconfigs = match inventory.cluster.layout {
+        Layout::AksEngine => Vec::new(),
+        Layout::Kubeadm => Layout::Kubeadm.kubeconfig_paths(""),
+    };
     match plan.why {
         Why::ReplaceCa | Why::Compromised => Box::new(files_of_old_pki(plan.scope, facts, inventory)),
         Why::ExtendCa => Box::new(
@@ -119,9 +124,9 @@ fn concerned<'a>(
         ),
         Why::Recover => Box::new(
             in_use(facts)
-                .filter(|file| {
-                    let kubeconfig = inventory.cluster.layout.kubeconfig_paths("").contains(&file.path);
-                    let looked_at = if kubeconfig { file.certificates.len() } else { 1 };
+                .filter(move |file| {
+                    let looked_at =
+                        if kubeconfigs.contains(&file.path) { file.certificates.len() } else { 1 };
                     let mut held = file.certificates.iter().take(looked_at);
                     let ended = held.any(|held| has_ended(held, inventory));
                     // Who holds an ended CA has to come to hold the one in force.
@@ -131,7 +136,7 @@ fn concerned<'a>(
         ),
         Why::Renew => Box::new(
             in_use(facts)
-                .filter(|file| is_presented(file))
+                .filter(move |file| is_presented(file) || kubeconfigs.contains(&file.path))
                 .filter(|file| !is_described(&file.path, inventory))
                 .filter(|file| plan.scope.covers(domain_of(&file.path)))
                 .map(|file| file.path.clone()),

@@ -129,6 +129,28 @@ fn what_has_ended_is_brought_back() {
     assert!(planner::plan(&well, &Intent::new(Why::Recover), &naming()).unwrap().is_empty());
 }
 
+/// What is due gets successors of the CAs in force, wherever it is; what is not due stays.
+#[test]
+fn what_is_due_is_renewed_and_goes_back() {
+    for minor in [20, 24, 34] {
+        let mut inventory = kubeadm(&Shape { minor, ..Shape::sized(2, 1) });
+        let intent = Intent::new(Why::Renew);
+        assert!(planner::plan(&inventory, &intent, &naming()).unwrap().is_empty());
+        let some = |name: &str| name.starts_with("apiserver") || name.starts_with("controller-manager");
+        for which in [&some as &dyn Fn(&str) -> bool, &|name| !name.ends_with("ca")] {
+            end_soon(&mut inventory, which);
+            let plan = planner::plan(&inventory, &intent, &naming()).unwrap();
+            assert!(plan.authorities.is_empty() && !plan.is_empty());
+            let found = check::plan(&plan, &inventory);
+            assert!(found.is_empty(), "1.{minor}\n{}", listed(&found));
+            let before = plan.phases.iter().take_while(|phase| phase.name < PhaseName::Finish);
+            let before: usize = before.map(|phase| phase.steps.len()).sum();
+            let found = there_and_back(&plan, &inventory, |position, _| position < before);
+            assert!(found.is_empty(), "1.{minor}\n{found}");
+        }
+    }
+}
+
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     let inventory = kubeadm(&Shape::sized(3, 1));

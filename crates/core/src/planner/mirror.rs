@@ -13,7 +13,7 @@ use super::undo::Progress;
 use crate::inventory::CaRef;
 use crate::layout;
 use crate::material::{ChainForm, Content};
-use crate::model::{Generation, NodeName, TrustDomain};
+use crate::model::{Generation, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, ApiObject, FileWrite, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target,
 };
@@ -62,13 +62,12 @@ pub(super) fn phases(
                 restore.step(step.target.clone(), "resume monitors", action, []);
             }
             Action::BackUp { .. } => {
-                let stage = match &step.target {
-                    Target::Node(name) => {
-                        scene.inventory.cluster.node(name).map(|node| layout::stage(node.system))
-                    }
+                let node = match &step.target {
+                    Target::Node(name) => scene.inventory.cluster.node(name),
                     _ => None,
                 };
-                let action = Action::Remove { paths: vec![stage.unwrap_or(layout::STAGE).to_owned()] };
+                let system = node.map_or(OperatingSystem::Linux, |node| node.system);
+                let action = Action::Remove { paths: scene.layout.stages(system) };
                 restore.step(step.target.clone(), "remove backups and staged files", action, []);
             }
             _ => {}

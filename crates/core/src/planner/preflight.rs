@@ -60,7 +60,8 @@ fn kubeadm(intent: &Intent) -> Result<(), Refusal> {
     let built = match intent.why {
         Why::ReplaceCa => matches!(intent.strategy, None | Some(Strategy::CrossSigned)),
         Why::Recover => true,
-        Why::Renew | Why::ExtendCa | Why::Compromised => false,
+        Why::Renew => matches!(intent.strategy, None | Some(Strategy::SameCa)),
+        Why::ExtendCa | Why::Compromised => false,
     };
     if built && intent.scope == Scope::All {
         return Ok(());

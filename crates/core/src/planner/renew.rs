@@ -9,9 +9,10 @@
 //! | kubelet: its own client certificate, put there by hand | ever |
 //! | kubelet: its serving certificate | Kubernetes 1.30 |
 //! | API server: its certificate towards kubelets | Kubernetes 1.24 |
+//! | kubeadm's controller manager and scheduler: the certificates within their kubeconfigs | ever |
 //!
-//! New leaves have new keys, but for the API server's: its key also signs the service-account tokens of this layout, and
-//! with another key every token would be void. The first control plane shows that its new leaves are good before the
+//! New leaves have new keys, but for the API server's in AKS engine's layout: its key also signs service-account tokens
+//! there, and with another key every token would be void. The first control plane shows that its new leaves are good before the
 //! others get theirs. Backups stay until all is seen, so that the run can be undone until it finishes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +21,14 @@ use jiff::Timestamp;
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::agents;
-use super::common::{Master, Scene, ca, certificate, cluster_ca, pair, tls_secret_leaf};
+use super::common::{Master, Scene, certificate, cluster_ca, of_pair, pair, tls_secret_leaf};
 use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
 use super::{Naming, Refusal, RefusalReason, preflight, refused, windows};
 use crate::intent::{Intent, Limits, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
-use crate::layout::{self, certificate_file, kubelet_client_link};
+use crate::layout::{self, Pair, certificate_file, kubelet_client_link};
 use crate::material::{ChainForm, Content, Part};
-use crate::model::{Component, Generation, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, FileWrite, Kept, KeyOrder, LeafOrder, Phase, PhaseName, Plan, Predicate, StepId, Target,
 };
@@ -116,10 +117,11 @@ impl Look<'_> {
                 continue;
             };
             let (due, first) = (self.is_due(first), first.not_after);
-            if order.domain == TrustDomain::FrontProxy && due {
+            let aks_engine = self.scene.layout == Layout::AksEngine;
+            if order.domain == TrustDomain::FrontProxy && due && aks_engine {
                 front_proxy_due = Some(first);
             } else if due {
-                if order.id == LeafId::from("apiserver") {
+                if order.id == LeafId::from("apiserver") && aks_engine {
                     order.key = KeyOrder::Same;
                 }
                 found.due.insert(order.id.clone(), order);
@@ -157,6 +159,11 @@ impl Look<'_> {
             let first = copies.map(|(_, facts)| facts).chain([described]).min_by_key(|facts| facts.not_after);
             return vec![(format!("certificate {id}"), first.unwrap_or(described))];
         }
+        if let Some((node, path)) = self.own_place(id) {
+            // The CA that a kubeconfig trusts comes first.
+            let there = self.scene.facts(&node.name).and_then(|facts| facts.file(&path)?.certificates.last());
+            return there.map(|facts| (format!("{path} on {}", node.name), facts)).into_iter().collect();
+        }
         if *id == layout::front_proxy() {
             let path = certificate_file("proxy.crt");
             return self.scene.masters.iter().filter_map(|master| at(&master.node.name, &path)).collect();
@@ -176,6 +183,19 @@ impl Look<'_> {
             .collect()
     }
 
+    /// The node and the file of a leaf that a control plane has of its own.
+    fn own_place(&self, id: &LeafId) -> Option<(&Node, String)> {
+        if self.scene.layout == Layout::AksEngine {
+            return None;
+        }
+        self.scene.masters.iter().find_map(|master| {
+            let pair = own_pairs(self.scene, master.node).into_iter().find(|pair| pair.leaf == *id);
+            let own = || self.scene.kubeconfigs(master.node).into_iter().find(|own| own.leaf == *id);
+            let path = pair.map(|pair| pair.certificate()).or_else(|| own().map(|own| own.path))?;
+            Some((master.node, path))
+        })
+    }
+
     /// Leaves that the layout does not know: whoever put them there renews them.
     fn strangers(&self, found: &mut Found) {
         let known: BTreeSet<String> = ["kubeletserver", "proxy"]
@@ -186,6 +206,13 @@ impl Look<'_> {
             .collect();
         for node in self.scene.nodes() {
             let Some(facts) = self.scene.facts(&node.name) else { continue };
+            let serving = self.scene.layout.kubelet_serving_file(node.system);
+            if self.scene.layout == Layout::Kubeadm && facts.file(&serving).is_some() {
+                found.kept.push(Kept {
+                    id: format!("{serving} on {}", node.name),
+                    why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
+                });
+            }
             let own = facts.file(layout::windows::KUBELET_CLIENT).and_then(|file| file.certificates.first());
             found.kept.extend(own.map(|own| Kept {
                 id: format!("{} on {}", layout::windows::KUBELET_CLIENT, node.name),
@@ -210,6 +237,13 @@ impl Look<'_> {
     }
 }
 
+/// The leaves with files of their own that a control plane of kubeadm's has.
+fn own_pairs(scene: &Scene<'_>, node: &Node) -> Vec<Pair> {
+    let mut pairs = scene.layout.hot(node);
+    pairs.extend([scene.layout.api_server(node), scene.layout.front_proxy(node)]);
+    pairs
+}
+
 /// What is due, and where it goes.
 struct Due<'a> {
     scene: &'a Scene<'a>,
@@ -231,6 +265,9 @@ impl Due<'_> {
 
     /// What changes on a node, but for what its kubelet alone reads.
     fn shared_files(&self, node: &Node) -> Vec<FileWrite> {
+        if self.scene.layout == Layout::Kubeadm {
+            return self.own_files(node);
+        }
         let mut leaves = vec![LeafId::from("client")];
         let master = self.scene.masters.iter().any(|master| master.node.name == node.name);
         if master {
@@ -255,6 +292,32 @@ impl Due<'_> {
             files.extend(self.admin_kubeconfig(&node.name));
         }
         files
+    }
+
+    /// The same in kubeadm's layout, where each control plane has leaves of its own.
+    fn own_files(&self, node: &Node) -> Vec<FileWrite> {
+        if !self.scene.masters.iter().any(|master| master.node.name == node.name) {
+            return Vec::new();
+        }
+        let pairs = own_pairs(self.scene, node).into_iter().filter(|pair| self.has(&pair.leaf));
+        let mut files: Vec<FileWrite> = pairs.flat_map(|pair| of_pair(&pair, ChainForm::Bare)).collect();
+        for own in self.scene.kubeconfigs(node).into_iter().filter(|own| self.has(&own.leaf)) {
+            let mut file = self.scene.new_kubeconfig(own);
+            if let Content::Kubeconfig { roots, .. } = &mut file.content {
+                *roots = vec![cluster_ca(OLD)];
+            }
+            files.push(file);
+        }
+        files
+    }
+
+    /// The kubeconfigs of a control plane that are due and that a component reads at its start only.
+    fn readers(&self, node: &Node) -> Vec<(Component, String)> {
+        if self.scene.layout == Layout::AksEngine {
+            return Vec::new();
+        }
+        let due = self.scene.kubeconfigs(node).into_iter().filter(|own| self.has(&own.leaf));
+        due.filter_map(|own| Some((own.reader?, own.path))).collect()
     }
 
     fn admin_kubeconfig(&self, node: &NodeName) -> Option<FileWrite> {
@@ -311,7 +374,8 @@ impl Due<'_> {
     }
 
     fn api_servers_restart(&self) -> bool {
-        self.is("client") && self.version_lacks(KUBELET_CLIENT_IS_READ_AGAIN_SINCE)
+        let due = |master: &Master<'_>| self.has(&self.scene.layout.kubelet_client(master.node).leaf);
+        self.scene.masters.iter().any(due) && self.version_lacks(KUBELET_CLIENT_IS_READ_AGAIN_SINCE)
     }
 
     fn prepare(&self, numbers: &mut Numbers) -> Phase {
@@ -338,7 +402,7 @@ impl Due<'_> {
         let mut phase = PhaseBuilder::new(PhaseName::Switch, numbers);
         let mut before: Vec<StepId> = Vec::new();
         if self.is("kubectlClient") || self.is("etcdclient") {
-            let roots = vec![ca(TrustDomain::Cluster, OLD)];
+            let roots = self.scene.our_roots(&[OLD]);
             let action = Action::UseCredentials { roots, identity: NEW, form: ChainForm::Bare };
             before =
                 vec![phase.step(Target::Operator, "use the new client certificate from here on", action, [])];
@@ -358,6 +422,12 @@ impl Due<'_> {
                 let inner =
                     |phase: &mut PhaseBuilder<'_>, begin| end(phase, master, Component::ApiServer, [begin]);
                 before = vec![self.scene.visit(&mut phase, master, before, inner, gate)];
+            }
+        }
+        // One after the other, so that there is always one to lead.
+        for master in &self.scene.masters {
+            for (component, _) in self.readers(master.node) {
+                before = vec![end(&mut phase, master, component, before)];
             }
         }
         for master in &self.scene.masters {
@@ -395,10 +465,11 @@ impl Due<'_> {
     /// What servers on a control plane must present.
     fn presented(&self, master: &Master<'_>) -> Vec<Predicate> {
         let name = || master.node.name.clone();
+        let (place, node) = (self.scene.layout, master.node);
         let servers = [
-            (Server::ApiServer(name()), LeafId::from("apiserver")),
-            (Server::EtcdClient(name()), LeafId::from("etcdserver")),
-            (Server::EtcdPeer(name()), layout::etcd_peer(master.node.index)),
+            (Server::ApiServer(name()), place.api_server(node).leaf),
+            (Server::EtcdClient(name()), place.etcd_server(node).leaf),
+            (Server::EtcdPeer(name()), place.etcd_peer(node).leaf),
         ];
         let due = servers.into_iter().filter(|(_, leaf)| self.has(leaf));
         due.map(|(server, leaf)| Predicate::Presents { server, leaf, generation: NEW, form: ChainForm::Bare })
@@ -406,7 +477,8 @@ impl Due<'_> {
     }
 
     fn restarted(&self, master: &Master<'_>) -> Predicate {
-        started_after(master, Component::ApiServer, vec![certificate_file("client.crt")])
+        let client = self.scene.layout.kubelet_client(master.node);
+        started_after(master, Component::ApiServer, vec![client.certificate()])
     }
 
     /// Puts files in place that a kubelet reads, and restarts it if it must be; `None` if nothing changes.
@@ -482,6 +554,9 @@ impl Due<'_> {
             if self.api_servers_restart() {
                 phase.barrier([self.restarted(master)]);
             }
+            for (component, path) in self.readers(master.node) {
+                phase.barrier([started_after(master, component, vec![path])]);
+            }
         }
         for node in self.scene.nodes() {
             phase.barrier(self.kubelet_shows(node));
@@ -494,7 +569,11 @@ impl Due<'_> {
         for node in self.scene.nodes().filter(|node| !self.files(node).is_empty()) {
             clean_up(self.scene, &mut phase, node);
         }
-        phase.step(Target::Operator, "write apimodel.json and kubeconfigs", Action::WriteOperatorFiles, []);
+        let title = match self.scene.layout {
+            Layout::AksEngine => "write apimodel.json and kubeconfigs",
+            Layout::Kubeadm => "write the operator's kubeconfig",
+        };
+        phase.step(Target::Operator, title, Action::WriteOperatorFiles, []);
         phase.barrier(self.scene.masters.iter().map(Master::ready));
         phase.barrier([Predicate::EtcdHealthy]);
         phase.build()
