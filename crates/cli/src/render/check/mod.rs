@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use kubecert_core::inventory::{CertificateFacts, Inventory, NodeFacts};
-use kubecert_core::model::NodeName;
+use kubecert_core::model::{Layout, NodeName};
 use serde::Serialize;
 
 pub(crate) use findings::Finding;
@@ -88,7 +88,9 @@ impl Check {
                 leaves.entry(server.node()).or_default().push(leaf);
             }
         }
-        for (leaf, certificate) in &inventory.description.certificates {
+        // A cluster of kubeadm's is described by what its nodes hold.
+        let described = inventory.description.certificates.iter();
+        for (leaf, certificate) in described.filter(|_| inventory.cluster.layout == Layout::AksEngine) {
             credentials.add(DESCRIPTION, leaf.as_str(), certificate, Presented::NotServed);
         }
         for (node, facts) in &inventory.nodes {
