@@ -286,7 +286,7 @@ fn address(
 }
 
 /// What this machine is called, for the signing request; public clients put in the same.
-fn own_names() -> Vec<SubjectAltName> {
+pub(super) fn own_names() -> Vec<SubjectAltName> {
     let mut names = vec![SubjectAltName::dns("localhost")];
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let own = own.trim();
@@ -340,7 +340,7 @@ fn table(identities: &[IdentityInfo]) -> String {
     text
 }
 
-fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
+pub(super) fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
     let mut text = match monitor.status {
         Status::Single => "Single: one CA is accepted.\n".to_owned(),
         Status::Overlap { until: Some(until) } => {
@@ -357,7 +357,7 @@ fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
     text
 }
 
-fn monitor_json(monitor: &Monitor) -> serde_json::Value {
+pub(super) fn monitor_json(monitor: &Monitor) -> serde_json::Value {
     let until = match monitor.status {
         Status::Overlap { until } => until,
         Status::Single => None,
@@ -377,7 +377,7 @@ fn show(global: &GlobalArgs, text: &str, json: &serde_json::Value) -> Result<Exi
     Ok(Exit::Done)
 }
 
-fn told(error: AuthorityError) -> CliError {
+pub(super) fn told(error: AuthorityError) -> CliError {
     let remedy = error.remedy.clone();
     let told = CliError::because(Kind::Input, error.what, error.cause);
     match remedy {

@@ -47,6 +47,7 @@ fn source(class: Class, place: Place) -> Source {
         cluster: Some("holidays".to_owned()),
         holder: "somebody".to_owned(),
         ephemeral: false,
+        identity: None,
         place,
     }
 }
