@@ -30,7 +30,7 @@ pub enum Reason {
     Superseded,
     /// The authority's newest CA is not among its roots.
     UnknownRoot,
-    /// It is of a CA that is being replaced, and ends with that.
+    /// It is of another CA than the authority's newest one, which is being replaced, and ends with that; or was.
     OldCa,
 }
 
@@ -46,7 +46,7 @@ impl fmt::Display for Reason {
             Self::Endless(why) => f.write_str(why),
             Self::Superseded => f.write_str("its identity has another token by now"),
             Self::UnknownRoot => f.write_str("it does not know the authority's newest CA"),
-            Self::OldCa => f.write_str("it is of a CA that is being replaced"),
+            Self::OldCa => f.write_str("it is not of the authority's newest CA"),
         }
     }
 }
