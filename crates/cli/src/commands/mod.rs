@@ -12,6 +12,7 @@ mod given_plan;
 mod given_profile;
 #[cfg(test)]
 mod judge;
+mod keeper;
 mod login;
 mod look;
 mod man;

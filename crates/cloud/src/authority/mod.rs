@@ -40,7 +40,7 @@ mod token;
 mod upkeep;
 mod wire;
 
-pub use access_file::{AccessFile, AccessLock, RENEW_BELOW_PERCENT};
+pub use access_file::{AccessFile, AccessLock, RENEW_BELOW_PERCENT, RENEWAL_RETRY_PERCENT};
 pub use client::{Client, SignedServer, When, learn_roots, login, renew};
 pub use code::{MocCode, Refusal};
 pub use document::{Lifetimes, OldTokens};
