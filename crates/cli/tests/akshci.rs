@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -201,5 +201,43 @@ fn a_load_balancers_certificate_is_renewed_and_no_connection_is_lost() {
         text(&output.stderr).contains("cannot reach the SSH host 127.0.0.1:"),
         "{}",
         text(&output.stderr)
+    );
+}
+
+#[test]
+fn a_login_file_on_a_control_plane_is_replaced_over_ssh() {
+    let Some(mut machine) = Balancer::start(1) else { return };
+    let entry = format!(
+        "\x20 - {{class: kms-plugin, cluster: holidays, holder: control-2, login: {}, on: '{}'}}\n",
+        machine.path("cloudlogin.yaml").display(),
+        machine.ssh()
+    );
+    let site = Site::new(&machine.described(), &entry);
+    let file = site.create("kms-2");
+    fs::copy(file, machine.path("cloudlogin.yaml")).expect("a file can be copied");
+    machine.spoil("chmod 640 cloudlogin.yaml");
+    let login =
+        |machine: &Balancer| LoginFile::read(&machine.path("cloudlogin.yaml")).expect("it is a login file");
+    let before = login(&machine).token_id();
+    let update = [CLUSTER, "-name", "holidays", "-fixCloudCredentials"];
+    assert!(site.done(&update).contains("not due           token of kms-2"));
+    site.done(&[&update[..], &["-force"]].concat());
+    assert_ne!(login(&machine).token_id(), before);
+    let mode = fs::metadata(machine.path("cloudlogin.yaml")).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "whoever reads it may read it still");
+    fs::copy(machine.path("cloudlogin.yaml"), site.path("fetched.yaml")).expect("a file can be copied");
+    site.done(&["authority", "login", "--login-file", "fetched.yaml", "--access-file", "kms-2.json"]);
+    let assessed = site.run(&["assess", "--since-update", "1d", "--site", "site.yaml"]);
+    assert_eq!(assessed.status.code(), Some(0), "{}{}", text(&assessed.stdout), text(&assessed.stderr));
+
+    machine.stop_ssh();
+    let kept = fs::read(site.path("kms.yaml")).expect("it is there");
+    let output = site.run(&[&update[..], &["-force"]].concat());
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("cannot reach the SSH host"), "{}", text(&output.stderr));
+    assert_ne!(
+        fs::read(site.path("kms.yaml")).expect("it is there"),
+        kept,
+        "the others are renewed all the same"
     );
 }

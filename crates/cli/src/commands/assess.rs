@@ -100,18 +100,18 @@ fn look(site: &Site) -> Result<Vec<(Source, Seen)>, CliError> {
         .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
     let mut found: Vec<(usize, Source, Seen)> = runtime.block_on(async {
         let mut tasks = JoinSet::new();
-        let is_secret = |source: &Source| matches!(source.place, Place::Secret(_));
+        let is_elsewhere = |source: &Source| matches!(source.place, Place::Secret(_) | Place::Remote(_));
         for (number, source) in site.sources.iter().cloned().enumerate() {
-            if !is_secret(&source) {
+            if !is_elsewhere(&source) {
                 tasks.spawn(async move {
                     let seen = look_at(&source).await;
                     (number, source, seen)
                 });
             }
         }
-        // Secrets of one cluster come over one connection, so one after the other.
-        let of_secrets = site.sources.iter().cloned().enumerate().filter(|(_, source)| is_secret(source));
-        let mut found = akshci::secrets(site, of_secrets).await;
+        // Secrets of one cluster, and files of one machine, come over one connection, so one after the other.
+        let elsewhere = site.sources.iter().cloned().enumerate().filter(|(_, source)| is_elsewhere(source));
+        let mut found = akshci::fetched(site, elsewhere).await;
         found.extend(tasks.join_all().await);
         found
     });
@@ -133,6 +133,7 @@ async fn look_at(source: &Source) -> Seen {
         | Place::Access(_)
         | Place::Kubeconfig(_)
         | Place::Certificates(_)
-        | Place::Secret(_) => arc::read(source),
+        | Place::Secret(_)
+        | Place::Remote(_) => arc::read(source),
     }
 }

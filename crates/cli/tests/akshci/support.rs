@@ -345,6 +345,15 @@ impl Balancer {
         )
     }
 
+    /// Where its sshd is.
+    pub(crate) fn ssh(&self) -> String {
+        format!("127.0.0.1:{}", self.ssh)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
     /// Subject and issuer of what it presents.
     pub(crate) fn presented(&self) -> String {
         let line = format!(

@@ -120,6 +120,23 @@ pub enum Place {
     Server(String),
     /// A login file in a Secret.
     Secret(SecretPlace),
+    /// A login file on another machine, which is reached over SSH.
+    Remote(RemotePlace),
+}
+
+/// A file on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemotePlace {
+    /// The machine's sshd.
+    pub machine: SocketName,
+    /// The file's path there.
+    pub path: String,
+}
+
+impl fmt::Display for RemotePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.path, self.machine)
+    }
 }
 
 /// An entry of a Secret.
@@ -154,6 +171,7 @@ impl fmt::Display for Place {
             | Place::Certificates(path) => path.display().fmt(f),
             Place::Server(address) => f.write_str(address),
             Place::Secret(secret) => secret.fmt(f),
+            Place::Remote(remote) => remote.fmt(f),
         }
     }
 }
@@ -363,6 +381,8 @@ struct Entry {
     certificates: Option<PathBuf>,
     server: Option<String>,
     secret: Option<String>,
+    /// On which machine the login file is, if not on this one.
+    on: Option<String>,
     /// Where the Secret is.
     #[serde(rename = "in")]
     within: Option<Within>,
@@ -393,8 +413,21 @@ impl Entry {
                 .map(Place::Secret)
                 .ok_or_else(|| wrong("names a secret that is not NAMESPACE/NAME"))
         });
+        let login = match (self.login, self.on) {
+            (Some(path), Some(machine)) => {
+                let machine = socket(&machine, Some(SSH_PORT));
+                let machine =
+                    machine.ok_or_else(|| wrong("is on a machine that is not HOST or HOST:PORT"))?;
+                let path = path.to_str().filter(|path| path.starts_with('/')).map(str::to_owned);
+                let path =
+                    path.ok_or_else(|| wrong("names a file on another machine without its absolute path"))?;
+                Some(Place::Remote(RemotePlace { machine, path }))
+            }
+            (path, None) => file(path).map(Place::Login),
+            (None, Some(_)) => return Err(wrong("says `on`, which is for a login file")),
+        };
         let mut places = [
-            file(self.login).map(Place::Login),
+            login,
             file(self.access).map(Place::Access),
             file(self.kubeconfig).map(Place::Kubeconfig),
             file(self.certificates).map(Place::Certificates),

@@ -124,15 +124,15 @@ mod tests {
         let begins = Timestamp::from_second(1_800_000_000).unwrap();
         let later = |seconds| begins.checked_add(SignedDuration::from_secs(seconds)).unwrap();
         let root = |name| {
-            let root = super::super::live::first_root(name, begins, 1000).unwrap();
+            let root = super::super::live::first_root(name, begins, 1_000_000).unwrap();
             Certificate::from_pem(&root.certificate).unwrap()
         };
         let (own, other) = (root("a"), root("a"));
         let alone = std::slice::from_ref(&own);
         assert_eq!(server_due(&own, &[own.clone(), other.clone()], later(10)), None);
         assert_eq!(server_due(&own, &[other.clone(), own.clone()], later(10)), Some(Reason::OldCa));
-        assert_eq!(server_due(&own, alone, later(800)), Some(Reason::EndsSoon(own.not_after())));
-        assert_eq!(server_due(&own, alone, later(2000)), Some(Reason::Ended(own.not_after())));
+        assert_eq!(server_due(&own, alone, later(800_000)), Some(Reason::EndsSoon(own.not_after())));
+        assert_eq!(server_due(&own, alone, later(2_000_000)), Some(Reason::Ended(own.not_after())));
         assert!(missing(alone, &[other]) && !missing(alone, alone));
     }
 }

@@ -4,8 +4,9 @@ use kubecert_cloud::arc::{Site, Source};
 use kubecert_core::assess::Layer;
 
 use super::administrator::{Administrator, Own};
-use super::places::Secrets;
-use super::renewal::{self, Holdings};
+use super::holdings::Holdings;
+use super::places::Elsewhere;
+use super::renewal;
 use super::report::{Report, nothing_described};
 use super::{How, kubelet, load_balancer, order};
 use crate::errors::{CliError, Kind};
@@ -33,19 +34,19 @@ pub(super) async fn update(
     site: &Site,
     how: &How,
     target: &Target<'_>,
-    secrets: &impl Secrets,
+    elsewhere: &impl Elsewhere,
 ) -> Result<Report, CliError> {
     let name = known(site, target.name)?;
-    order::infrastructure_first(site, secrets, how.clock.now()).await?;
+    order::infrastructure_first(site, elsewhere, how.clock.now()).await?;
     let load_balancers = match target.credentials {
         Credentials::Kubelet => return kubelet::fix_kubelet_credentials(site, name).await,
         Credentials::Cloud { load_balancers } => load_balancers,
     };
-    order::control_plane_first(site, name, secrets, how.clock.now()).await?;
+    order::control_plane_first(site, name, elsewhere, how.clock.now()).await?;
     let of_components = |source: &&Source| {
         source.class.layer() == Layer::ClusterInfrastructure && source.cluster.as_deref() == Some(name)
     };
-    let holdings = Holdings::read(site.sources.iter().filter(of_components), secrets).await?;
+    let holdings = Holdings::read(site.sources.iter().filter(of_components), elsewhere).await?;
     let balancers = match load_balancers {
         true => site.clusters.get(name).map(|access| access.load_balancers.as_slice()).unwrap_or_default(),
         false => &[],
@@ -61,7 +62,7 @@ pub(super) async fn update(
     let mut administrator = Administrator::open(site, how).await?;
     how.ask(&format!("Renew the cloud credentials of cluster {name} of {}?", site.name))?;
     administrator.renew_itself(Own::IfEnded, how, &mut report).await?;
-    renewal::renew(holdings, &mut administrator, how, secrets, &mut report).await?;
+    renewal::renew(holdings, &mut administrator, how, elsewhere, &mut report).await?;
     for balancer in balancers {
         load_balancer::patch(balancer, site, &mut administrator, how, &mut report).await?;
     }

@@ -4,27 +4,22 @@
 //! Where the vendor's agent keeps its certificate, and how it comes there, is not public. Assumed here: a PEM file that a unit
 //! such as haproxy presents, and a certificate as the authority signs it for servers. The site file names both.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kubecert_cloud::arc::{LoadBalancer, Site, SocketName, SshAccess};
+use kubecert_cloud::arc::{LoadBalancer, Site};
 use kubecert_cloud::authority::{Reason, server_due};
 use kubecert_cluster::presented;
-use kubecert_core::model::{NodeName, RunId};
-use kubecert_core::plan::Access;
-use kubecert_engine::ports::{FileBytes, FileContent, Listening, Nodes, PortError};
+use kubecert_core::model::NodeName;
+use kubecert_engine::ports::{Listening, Nodes, PortError};
 use kubecert_pki::{Certificate, KeyEncoding, SubjectAltName, read_pem_certificates, to_pem_chain};
-use kubecert_remote::{HostKeys, SshConfig, SshNodes};
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::administrator::Administrator;
 use super::report::{Item, Outcome, Report, What};
-use super::{How, told};
-use crate::args::KeySource;
-use crate::commands::login;
+use super::{How, ssh, told};
 use crate::commands::target::port_error;
 use crate::errors::{CliError, Kind};
 
@@ -54,7 +49,10 @@ pub(super) async fn patch(
     };
     how.tell(|| format!("looking at load balancer {} ({})", balancer.name, balancer.ssh));
     let patched = async {
-        let machine = Machine { nodes: connect(balancer, site, how).await?, balancer };
+        let machine = Machine {
+            nodes: ssh::connect(&balancer.name, &balancer.ssh, site, how.ssh_key.as_deref()).await?,
+            balancer,
+        };
         machine.patch(administrator, how).await
     };
     match patched.await {
@@ -172,25 +170,25 @@ impl Machine<'_> {
             None => {
                 let mut both = Zeroizing::new(chain);
                 both.extend_from_slice(&key);
-                files.push(file(certificate, both, was.certificate.is_none()));
+                files.push(ssh::file(certificate, both, was.certificate.is_none()));
             }
             Some(path) => {
-                files.push(file(path, key, was.key.is_none()));
-                files.push(file(certificate, Zeroizing::new(chain), was.certificate.is_none()));
+                files.push(ssh::file(path, key, was.key.is_none()));
+                files.push(ssh::file(certificate, Zeroizing::new(chain), was.certificate.is_none()));
             }
         }
-        self.nodes.write(&self.node(), &self.run(), files).await.map(drop).map_err(port_error)
+        self.nodes.write(&self.node(), &ssh::run(), files).await.map(drop).map_err(port_error)
     }
 
     async fn put_back(&self, was: Files) -> Result<(), CliError> {
         let mut files = Vec::new();
         if let (Some(path), Some(key)) = (&self.balancer.key, was.key) {
-            files.push(file(path, key, false));
+            files.push(ssh::file(path, key, false));
         }
         if let Some(certificate) = was.certificate {
-            files.push(file(&self.balancer.certificate, certificate, false));
+            files.push(ssh::file(&self.balancer.certificate, certificate, false));
         }
-        self.nodes.write(&self.node(), &self.run(), files).await.map(drop).map_err(port_error)
+        self.nodes.write(&self.node(), &ssh::run(), files).await.map(drop).map_err(port_error)
     }
 
     /// Reloads the unit, waits until it presents `leaf`, and sees that it listens at the very sockets of before.
@@ -261,17 +259,6 @@ impl Machine<'_> {
     fn node(&self) -> NodeName {
         NodeName::from(self.balancer.name.as_str())
     }
-
-    /// Nothing is backed up on the machine under that name; writing asks for one.
-    fn run(&self) -> RunId {
-        RunId::new("load-balancer")
-    }
-}
-
-/// A file with these bytes, as it was, or for root alone where there was none.
-fn file(path: &str, bytes: Zeroizing<Vec<u8>>, is_new: bool) -> FileBytes {
-    let access = is_new.then(|| Access { mode: 0o600, owner: "root:root".into() });
-    FileBytes { path: path.to_owned(), bytes: FileContent::Bytes(bytes), access }
 }
 
 fn san(host: &str) -> SubjectAltName {
@@ -279,46 +266,4 @@ fn san(host: &str) -> SubjectAltName {
         Ok(address) => SubjectAltName::ip(address),
         Err(_) => SubjectAltName::dns(host),
     }
-}
-
-/// Logs in to a load balancer's machine: through the site's SSH host, or directly.
-async fn connect(balancer: &LoadBalancer, site: &Site, how: &How) -> Result<Arc<dyn Nodes>, CliError> {
-    let ssh = site.ssh.as_ref().ok_or_else(|| {
-        CliError::new(
-            Kind::Input,
-            format!("the site file of {} does not say how machines are reached", site.name),
-        )
-        .hint("Add it: `ssh: {user: clouduser, key: FILE}`.")
-    })?;
-    let key = login::user_key(&key(ssh, how)?)?;
-    let known_hosts = ssh.known_hosts.clone();
-    let own = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".ssh/known_hosts"));
-    let host_keys = HostKeys::load(known_hosts, &own.into_iter().collect::<Vec<_>>()).map_err(port_error)?;
-    let host_keys = host_keys.on_first_contact(|contact| {
-        eprintln!(
-            "First contact with {}: its {} key {} is pinned in {} now.",
-            contact.host,
-            contact.algorithm,
-            contact.fingerprint,
-            contact.pinned_in.display()
-        );
-    });
-    let SocketName { host, port } = ssh.through.as_ref().unwrap_or(&balancer.ssh);
-    let mut config = SshConfig::new(host.clone(), ssh.user.clone(), key, host_keys);
-    config.bastion_port = *port;
-    let address = (balancer.ssh.host.clone(), balancer.ssh.port);
-    config.addresses = [(NodeName::from(balancer.name.as_str()), address)].into();
-    let nodes = SshNodes::connect_bastion(config).await.map_err(port_error)?;
-    Ok(Arc::new(nodes))
-}
-
-fn key(ssh: &SshAccess, how: &How) -> Result<KeySource, CliError> {
-    if let Some(path) = how.ssh_key.clone().or_else(|| ssh.key.clone()) {
-        return Ok(KeySource::File { path, passphrase_fd: None });
-    }
-    let socket = std::env::var_os("SSH_AUTH_SOCK").filter(|socket| !socket.is_empty());
-    socket.map(|socket| KeySource::Agent(socket.into())).ok_or_else(|| {
-        CliError::new(Kind::Input, "there is no SSH key: the site file names none, and no SSH agent runs")
-            .hint("Name it with `ssh: {key: FILE}`, or start an agent (`eval $(ssh-agent)`, then `ssh-add KEY`).")
-    })
 }

@@ -4,7 +4,8 @@
 //! files and Secrets stand behind them is inferred from the documents and the public API, and marked as assumed in the names of
 //! tests. Conforming with the vendor's is not claimed.
 //!
-//! * `administrator.rs`: who asks the authority. `places.rs`: where login files are. `renewal.rs`: what is due, and its renewal.
+//! * `administrator.rs`: who asks the authority. `places.rs`: where login files are. `holdings.rs`: whose they are.
+//!   `renewal.rs`: what is due, and its renewal.
 //! * `order.rs`: which layer comes first. `cluster.rs`, `load_balancer.rs`, `kubelet.rs`: a cluster's layers. `rotate_ca.rs`: the CA.
 //! * `report.rs`: what was done.
 //!
@@ -13,6 +14,7 @@
 
 mod administrator;
 mod cluster;
+mod holdings;
 mod kubelet;
 mod load_balancer;
 mod order;
@@ -20,6 +22,7 @@ mod places;
 mod renewal;
 mod report;
 mod rotate_ca;
+mod ssh;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -32,7 +35,7 @@ use std::sync::Arc;
 
 use console::Term;
 use jiff::Timestamp;
-use kubecert_cloud::arc::{Place, Seen, Site, Source};
+use kubecert_cloud::arc::{Seen, Site, Source};
 use kubecert_cloud::authority::AuthorityError;
 use kubecert_core::assess::Layer;
 use kubecert_engine::ports::Clock;
@@ -45,8 +48,8 @@ use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use administrator::{Administrator, Own};
 use cluster::{Credentials, Target};
-use places::{Clusters, Secrets};
-use renewal::Holdings;
+use holdings::Holdings;
+use places::{Elsewhere, OverThere};
 use report::Report;
 
 /// How a cmdlet goes about it.
@@ -122,14 +125,18 @@ impl Clock for SystemClock {
 pub(super) fn update(global: &GlobalArgs, args: &UpdateCertificatesArgs) -> Result<Exit, CliError> {
     let how = How::of(&args.common, args.force, None);
     let site = super::assess::read_site(&args.common.site()?)?;
-    run(async { infrastructure(&site, &how, &Clusters::of(&site)).await?.end(global, &how) })
+    run(async {
+        infrastructure(&site, &how, &OverThere::of(&site, how.ssh_key.as_deref())).await?.end(global, &how)
+    })
 }
 
 /// `Repair-AksHciCerts`.
 pub(super) fn repair(global: &GlobalArgs, args: &RepairCertsArgs) -> Result<Exit, CliError> {
     let how = How::of(&args.common, false, args.ssh_private_key_file.clone());
     let site = super::assess::read_site(&args.common.site()?)?;
-    run(async { infrastructure(&site, &how, &Clusters::of(&site)).await?.end(global, &how) })
+    run(async {
+        infrastructure(&site, &how, &OverThere::of(&site, how.ssh_key.as_deref())).await?.end(global, &how)
+    })
 }
 
 /// `Update-AksHciClusterCertificates`.
@@ -162,34 +169,37 @@ pub(super) fn rotate_ca(global: &GlobalArgs, args: &RotateCaCertificateArgs) -> 
     rotate_ca::rotate(&super::assess::read_site(&file)?, &file, &how)?.show(global)
 }
 
-/// What the Secrets of a site hold, for those who only look; each with the number that it came with.
-pub(super) async fn secrets(
+/// What is in Secrets and on other machines of a site, for those who only look; each with the number that it came with.
+pub(super) async fn fetched(
     site: &Site,
     sources: impl Iterator<Item = (usize, Source)>,
 ) -> Vec<(usize, Source, Seen)> {
-    let clusters = Clusters::of(site);
+    let elsewhere = OverThere::of(site, None);
     let mut found = Vec::new();
     for (number, source) in sources {
-        let Place::Secret(place) = &source.place else { continue };
-        let seen = places::seen(&source, clusters.read(place).await);
+        let seen = places::seen(&source, elsewhere.read(&source.place).await);
         found.push((number, source, seen));
     }
     found
 }
 
 fn of_cluster(global: &GlobalArgs, site: &Site, how: &How, target: &Target<'_>) -> Result<Exit, CliError> {
-    run(async { cluster::update(site, how, target, &Clusters::of(site)).await?.end(global, how) })
+    run(async {
+        cluster::update(site, how, target, &OverThere::of(site, how.ssh_key.as_deref()))
+            .await?
+            .end(global, how)
+    })
 }
 
 /// The infrastructure's layer: everything that its components have at their authority.
-async fn infrastructure(site: &Site, how: &How, secrets: &impl Secrets) -> Result<Report, CliError> {
+async fn infrastructure(site: &Site, how: &How, elsewhere: &impl Elsewhere) -> Result<Report, CliError> {
     let of_layer = |source: &&Source| source.class.layer() == Layer::Infrastructure;
-    let holdings = Holdings::read(site.sources.iter().filter(of_layer), secrets).await?;
+    let holdings = Holdings::read(site.sources.iter().filter(of_layer), elsewhere).await?;
     let mut report = Report::new(site, None, how);
     let mut administrator = Administrator::open(site, how).await?;
     how.ask(&format!("Renew the infrastructure credentials of {}?", site.name))?;
     administrator.renew_itself(Own::IfDue, how, &mut report).await?;
-    renewal::renew(holdings, &mut administrator, how, secrets, &mut report).await?;
+    renewal::renew(holdings, &mut administrator, how, elsewhere, &mut report).await?;
     Ok(report)
 }
 

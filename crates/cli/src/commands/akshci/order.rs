@@ -7,16 +7,16 @@ use kubecert_cluster::presented;
 use kubecert_core::assess::{Credential, Finding, Heals, Layer, Verdict, measured};
 use kubecert_engine::issue::chain;
 
-use super::places::{self, Secrets};
+use super::places::{self, Elsewhere};
 use crate::errors::{CliError, Kind};
 
 /// Refuses what comes too early for a cluster's control plane: the infrastructure must be good.
 pub(super) async fn infrastructure_first(
     site: &Site,
-    secrets: &impl Secrets,
+    elsewhere: &impl Elsewhere,
     now: Timestamp,
 ) -> Result<(), CliError> {
-    let found = look(site, |source| source.class.layer() == Layer::Infrastructure, secrets).await?;
+    let found = look(site, |source| source.class.layer() == Layer::Infrastructure, elsewhere).await?;
     let hit = measured(&found, now).into_iter().find(|finding| {
         finding.judgement.verdict == Verdict::Impacted
             && matches!(finding.heals, Heals::Repair | Heals::OnTheHost)
@@ -38,7 +38,7 @@ pub(super) async fn infrastructure_first(
 pub(super) async fn control_plane_first(
     site: &Site,
     cluster: &str,
-    secrets: &impl Secrets,
+    elsewhere: &impl Elsewhere,
     now: Timestamp,
 ) -> Result<(), CliError> {
     let of_control_plane = |source: &Source| {
@@ -47,7 +47,7 @@ pub(super) async fn control_plane_first(
             && source.class != kubecert_core::assess::Class::Webhook
             && source.cluster.as_deref() == Some(cluster)
     };
-    let found = look(site, of_control_plane, secrets).await?;
+    let found = look(site, of_control_plane, elsewhere).await?;
     let hit =
         measured(&found, now).into_iter().find(|finding| finding.judgement.verdict == Verdict::Impacted);
     let Some(finding) = hit else { return Ok(()) };
@@ -69,7 +69,7 @@ fn too_early(what: String, finding: &Finding, first: &str) -> CliError {
 async fn look(
     site: &Site,
     wanted: impl Fn(&Source) -> bool,
-    secrets: &impl Secrets,
+    elsewhere: &impl Elsewhere,
 ) -> Result<Vec<Credential>, CliError> {
     let mut found = Vec::new();
     for source in site.sources.iter().filter(|source| wanted(source)) {
@@ -78,7 +78,9 @@ async fn look(
                 let shown = presented(address).await.map(|handshake| handshake.chain);
                 arc::presented(source, shown.map_err(|error| chain(&error)))
             }
-            Place::Secret(place) => places::seen(source, Ok(secrets.read(place).await?)),
+            // A management cluster that is down stands in everybody's way; one machine does not.
+            Place::Secret(_) => places::seen(source, Ok(elsewhere.read(&source.place).await?)),
+            Place::Remote(_) => places::seen(source, elsewhere.read(&source.place).await),
             _ => arc::read(source),
         };
         found.extend(seen.credentials);

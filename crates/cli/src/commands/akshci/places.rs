@@ -1,48 +1,63 @@
-//! Where login files are: in files, and in Secrets of the site's clusters.
+//! Where login files are: in files, in Secrets of the site's clusters, and on other machines.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kubecert_cloud::arc::{self, ClusterLogin, SecretPlace, Seen, Site, Source};
+use kubecert_cloud::arc::{self, ClusterLogin, Place, RemotePlace, SecretPlace, Seen, Site, Source};
 use kubecert_cluster::KubeClient;
 use kubecert_core::inventory::ObjectRef;
-use kubecert_engine::ports::{Credentials, Identity, KubeApi as _, PortError};
+use kubecert_core::model::NodeName;
+use kubecert_engine::ports::{Credentials, Identity, KubeApi as _, Nodes, PortError};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::report;
+use super::{report, ssh};
+use crate::commands::target::port_error;
 use crate::errors::{CliError, Kind};
 
 /// The largest login file or access file; those of a site have some thousand bytes.
 const LARGEST: u64 = 4 << 20;
 
-/// Secrets of a site's clusters.
-pub(super) trait Secrets {
-    /// What an entry holds; `None` where there is none.
-    async fn read(&self, place: &SecretPlace) -> Result<Option<Zeroizing<Vec<u8>>>, CliError>;
+/// Places that are not files of this machine.
+pub(super) trait Elsewhere {
+    /// What is there; `None` where there is nothing.
+    async fn read(&self, place: &Place) -> Result<Option<Zeroizing<Vec<u8>>>, CliError>;
 
-    /// Whether it could be replaced. Changes nothing.
-    async fn may_replace(&self, place: &SecretPlace, old: &[u8]) -> Result<(), CliError>;
+    /// Whether it could be replaced, as far as that can be told. Changes nothing.
+    async fn may_replace(&self, place: &Place, old: &[u8]) -> Result<(), CliError>;
 
-    /// Replaces it, unless it holds something else than `old` by now.
-    async fn replace(&self, place: &SecretPlace, old: &[u8], new: &[u8]) -> Result<(), CliError>;
+    /// Replaces it, unless something else than `old` is there by now.
+    async fn replace(&self, place: &Place, old: &[u8], new: &[u8]) -> Result<(), CliError>;
 }
 
-/// The real ones, over the API; a cluster is connected to when the first Secret of it is asked for.
-pub(super) struct Clusters<'a> {
+/// The real ones, over the API and over SSH; each is connected to when it is first asked for.
+pub(super) struct OverThere<'a> {
     site: &'a Site,
-    open: Mutex<BTreeMap<Option<String>, Arc<KubeClient>>>,
+    ssh_key: Option<&'a Path>,
+    clusters: Mutex<BTreeMap<Option<String>, Arc<KubeClient>>>,
+    machines: Mutex<BTreeMap<String, Arc<dyn Nodes>>>,
 }
 
-impl<'a> Clusters<'a> {
-    pub(super) fn of(site: &'a Site) -> Self {
-        Self { site, open: Mutex::default() }
+impl<'a> OverThere<'a> {
+    pub(super) fn of(site: &'a Site, ssh_key: Option<&'a Path>) -> Self {
+        Self { site, ssh_key, clusters: Mutex::default(), machines: Mutex::default() }
+    }
+
+    async fn machine(&self, place: &RemotePlace) -> Result<Arc<dyn Nodes>, CliError> {
+        let name = place.machine.to_string();
+        let mut machines = self.machines.lock().await;
+        if let Some(nodes) = machines.get(&name) {
+            return Ok(Arc::clone(nodes));
+        }
+        let nodes = ssh::connect(&place.machine.host, &place.machine, self.site, self.ssh_key).await?;
+        machines.insert(name, Arc::clone(&nodes));
+        Ok(nodes)
     }
 
     async fn client(&self, cluster: Option<&str>) -> Result<Arc<KubeClient>, CliError> {
-        let mut open = self.open.lock().await;
+        let mut open = self.clusters.lock().await;
         if let Some(client) = open.get(&cluster.map(str::to_owned)) {
             return Ok(Arc::clone(client));
         }
@@ -78,26 +93,71 @@ impl<'a> Clusters<'a> {
     }
 }
 
-impl Secrets for Clusters<'_> {
-    async fn read(&self, place: &SecretPlace) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
-        let cluster = place.cluster.as_deref();
-        let read = self.client(cluster).await?;
-        read.secret_value(&object(place), &place.key).await.map_err(|error| cluster_error(cluster, error))
+impl Elsewhere for OverThere<'_> {
+    async fn read(&self, place: &Place) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+        match place {
+            Place::Secret(place) => {
+                let cluster = place.cluster.as_deref();
+                let read = self.client(cluster).await?;
+                let read = read.secret_value(&object(place), &place.key).await;
+                read.map_err(|error| cluster_error(cluster, error))
+            }
+            Place::Remote(place) => {
+                let nodes = self.machine(place).await?;
+                nodes.read(&node(place), &place.path).await.map_err(port_error)
+            }
+            _ => Ok(None),
+        }
     }
 
-    async fn may_replace(&self, place: &SecretPlace, old: &[u8]) -> Result<(), CliError> {
-        let cluster = place.cluster.as_deref();
-        let client = self.client(cluster).await?;
-        let tried = client.may_replace_secret_value(&object(place), &place.key, old).await;
-        tried.map_err(|error| cluster_error(cluster, error))
+    async fn may_replace(&self, place: &Place, old: &[u8]) -> Result<(), CliError> {
+        match place {
+            Place::Secret(place) => {
+                let cluster = place.cluster.as_deref();
+                let client = self.client(cluster).await?;
+                let tried = client.may_replace_secret_value(&object(place), &place.key, old).await;
+                tried.map_err(|error| cluster_error(cluster, error))
+            }
+            Place::Remote(remote) => self.unchanged(place, remote, old).await,
+            _ => Ok(()),
+        }
     }
 
-    async fn replace(&self, place: &SecretPlace, old: &[u8], new: &[u8]) -> Result<(), CliError> {
-        let cluster = place.cluster.as_deref();
-        let client = self.client(cluster).await?;
-        let done = client.replace_secret_value(&object(place), &place.key, old, new).await;
-        done.map_err(|error| cluster_error(cluster, error))
+    async fn replace(&self, place: &Place, old: &[u8], new: &[u8]) -> Result<(), CliError> {
+        match place {
+            Place::Secret(place) => {
+                let cluster = place.cluster.as_deref();
+                let client = self.client(cluster).await?;
+                let done = client.replace_secret_value(&object(place), &place.key, old, new).await;
+                done.map_err(|error| cluster_error(cluster, error))
+            }
+            Place::Remote(remote) => {
+                self.unchanged(place, remote, old).await?;
+                let nodes = self.machine(remote).await?;
+                let bytes = Zeroizing::new(new.to_vec());
+                // Whoever reads it may read it still; one that was not there is root's alone.
+                let files = vec![ssh::file(&remote.path, bytes, old.is_empty())];
+                nodes.write(&node(remote), &ssh::run(), files).await.map(drop).map_err(port_error)
+            }
+            _ => Ok(()),
+        }
     }
+}
+
+impl OverThere<'_> {
+    /// Refuses a file that is not what it was when it was read.
+    async fn unchanged(&self, place: &Place, remote: &RemotePlace, old: &[u8]) -> Result<(), CliError> {
+        let present = self.read(place).await?.unwrap_or_default();
+        match present.as_slice() == old {
+            true => Ok(()),
+            false => Err(CliError::new(Kind::Node, format!("somebody else has changed {remote} meanwhile"))
+                .hint("See who else writes to it, then run the same command again.")),
+        }
+    }
+}
+
+fn node(place: &RemotePlace) -> NodeName {
+    NodeName::from(place.machine.host.as_str())
 }
 
 fn object(place: &SecretPlace) -> ObjectRef {
@@ -129,7 +189,7 @@ fn cluster_error(cluster: Option<&str>, error: PortError) -> CliError {
     }
 }
 
-/// What an entry of a Secret means to those who only look.
+/// What is elsewhere means this to those who only look.
 pub(super) fn seen(source: &Source, read: Result<Option<Zeroizing<Vec<u8>>>, CliError>) -> Seen {
     let text = match read {
         Ok(Some(bytes)) => match String::from_utf8(bytes.to_vec()) {
@@ -139,7 +199,7 @@ pub(super) fn seen(source: &Source, read: Result<Option<Zeroizing<Vec<u8>>>, Cli
         Ok(None) => Err("there is none".to_owned()),
         Err(error) => Err(report::chain(&error)),
     };
-    arc::in_secret(source, text)
+    arc::fetched(source, text)
 }
 
 /// A file's content; `None` where there is no such file.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use kubecert_cloud::arc::{SecretPlace, Site};
+use kubecert_cloud::arc::{Place, SecretPlace, Site};
 use kubecert_cloud::authority::{
     AccessFile, Authority, Client, ClientType, FIRST_IDENTITY, Lifetimes, LoginFile, NewIdentity, OldTokens,
     Server, ServerConfig, Settings, login,
@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use zeroize::Zeroizing;
 
 use super::cluster::{self, Credentials, Target};
-use super::places::Secrets;
+use super::places::Elsewhere;
 use super::report::{Outcome, Report, What};
 use super::{How, infrastructure, rotate_ca};
 use crate::args::ErrorAction;
@@ -69,13 +69,13 @@ impl Memory {
     }
 }
 
-impl Secrets for Memory {
-    async fn read(&self, place: &SecretPlace) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
+impl Elsewhere for Memory {
+    async fn read(&self, place: &Place) -> Result<Option<Zeroizing<Vec<u8>>>, CliError> {
         self.up()?;
-        Ok(self.entries.lock().unwrap().get(place).cloned().map(Zeroizing::new))
+        Ok(self.entries.lock().unwrap().get(&secret(place)).cloned().map(Zeroizing::new))
     }
 
-    async fn may_replace(&self, place: &SecretPlace, _old: &[u8]) -> Result<(), CliError> {
+    async fn may_replace(&self, place: &Place, _old: &[u8]) -> Result<(), CliError> {
         self.up()?;
         match *self.read_only.lock().unwrap() {
             true => Err(CliError::new(Kind::Cluster, format!("may not change {place}"))),
@@ -83,13 +83,20 @@ impl Secrets for Memory {
         }
     }
 
-    async fn replace(&self, place: &SecretPlace, old: &[u8], new: &[u8]) -> Result<(), CliError> {
+    async fn replace(&self, place: &Place, old: &[u8], new: &[u8]) -> Result<(), CliError> {
         self.up()?;
         let mut entries = self.entries.lock().unwrap();
-        let entry = entries.get_mut(place).expect("it was read");
+        let entry = entries.get_mut(&secret(place)).expect("it was read");
         assert_eq!(entry, old, "nobody has changed it");
         *entry = new.to_vec();
         Ok(())
+    }
+}
+
+fn secret(place: &Place) -> SecretPlace {
+    match place {
+        Place::Secret(place) => place.clone(),
+        other => panic!("{other} is no Secret"),
     }
 }
 

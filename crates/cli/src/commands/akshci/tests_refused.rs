@@ -74,8 +74,9 @@ async fn a_management_cluster_that_is_down() {
     fs::write(&kubeconfig, config.to_string()).unwrap();
     let site = bed.described(&format!("management: {}\n{SITE}", kubeconfig.display()));
     let before = bed.kept();
-    let error =
-        infrastructure(&site, &bed.force(), &super::Clusters::of(&site)).await.expect_err("it is down");
+    let error = infrastructure(&site, &bed.force(), &super::OverThere::of(&site, None))
+        .await
+        .expect_err("it is down");
     says(
         &error,
         &[
