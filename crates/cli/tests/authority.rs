@@ -188,6 +188,38 @@ fn killed_at_any_moment_it_has_changed_all_or_nothing() {
 }
 
 #[test]
+fn a_renewal_that_goes_on_keeps_an_access_file_good() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let at = directory.path();
+    let init = ["authority", "init", "--dir", "a", "--host", "localhost", "--certificates-last", "6s"];
+    assert_eq!(kubecert(at, &init).status.code(), Some(0));
+    let server = serve(at);
+    let site = Site { directory, server };
+    site.done(&["identity", "rotate", "admin", "--dir", "a", "--out", "admin.yaml"]);
+    site.done(&["login", "--login-file", "admin.yaml", "--access-file", "admin.json"]);
+    let access = site.directory.path().join("admin.json");
+    let first = fs::read(&access).expect("it is there");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubecert"));
+    command.args(["authority", "renew", "--watch"]).args(ADMIN).current_dir(site.directory.path());
+    let mut keeper = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+    // Longer than two lives of the certificate: it was renewed at 70 % of each.
+    let began = std::time::Instant::now();
+    let mut seen = vec![first];
+    while seen.len() < 4 {
+        assert!(began.elapsed() < Duration::from_secs(60), "it was renewed {} times only", seen.len() - 1);
+        std::thread::sleep(Duration::from_millis(100));
+        let now = fs::read(&access).expect("it is there at every moment");
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert!(site.done(&with(&["status"], &ADMIN)).starts_with("Single"));
+    let ended = Command::new("kill").args(["-TERM", &keeper.id().to_string()]).status().expect("kill runs");
+    assert!(ended.success());
+    assert_eq!(keeper.wait().expect("it ends").code(), Some(0), "it ends when it is told to");
+}
+
+#[test]
 fn assess_understands_its_files_and_its_server() {
     let site = Site::new();
     site.done(&["login", "--login-file", "admin.yaml", "--access-file", "admin.json"]);

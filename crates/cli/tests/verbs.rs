@@ -30,6 +30,7 @@ fn every_shell_has_completions() {
         let output = kubecert(&["completions", shell]);
         assert!(output.status.success(), "{shell}");
         assert!(text(&output.stdout).contains("rotate-certs"), "{shell}");
+        assert!(text(&output.stdout).contains("Update-AksHciClusterCertificates"), "{shell}");
     }
 }
 
@@ -38,7 +39,14 @@ fn every_verb_has_a_manual_page() {
     let directory = tempfile::tempdir().unwrap();
     let pages = directory.path().join("man1");
     assert!(kubecert(&["man", pages.to_str().unwrap()]).status.success());
-    for page in ["kubecert.1", "kubecert-rotate.1", "kubecert-rotate-certs.1", "kubecert-check.1"] {
+    for page in [
+        "kubecert.1",
+        "kubecert-rotate.1",
+        "kubecert-rotate-certs.1",
+        "kubecert-check.1",
+        "kubecert-Update-AksHciCertificates.1",
+        "kubecert-Invoke-AksHciRotateCACertificate.1",
+    ] {
         let page = std::fs::read_to_string(pages.join(page)).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }

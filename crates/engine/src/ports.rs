@@ -157,6 +157,23 @@ pub struct AuditedClient {
     pub last: Timestamp,
 }
 
+/// Who listens on a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// The unit's main process.
+    pub process: u32,
+    /// The kernel's numbers of the listening sockets.
+    pub sockets: Vec<u64>,
+}
+
+impl Listening {
+    /// Whether every socket of `before` listens still, and its main process is the same: nobody who was waiting to be accepted
+    /// was sent away. A restart has other sockets.
+    pub fn goes_on_from(&self, before: &Listening) -> bool {
+        self.process == before.process && before.sockets.iter().all(|socket| self.sockets.contains(socket))
+    }
+}
+
 /// How a component came to run that was started without what it makes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartedBy {
@@ -236,6 +253,19 @@ pub trait Nodes: Send + Sync {
         unit: &str,
         component: Component,
     ) -> PortResult<ProcessFacts>;
+
+    /// Reloads a unit that listens on `port`, and says what listened there before.
+    async fn reload_unit(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {
+        let _nowhere = port;
+        let what = format!("cannot reload {unit} on {node}");
+        Err(PortError::new(Fault::Unexpected, what, "units are not reloaded here"))
+    }
+
+    /// What listens on `port` for a unit. Changes nothing.
+    async fn listening(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {
+        let what = format!("cannot see whether {unit} listens on port {port} of {node}");
+        Err(PortError::new(Fault::Unexpected, what, "sockets are not looked at here"))
+    }
 
     /// Stops a service, removes `forget`, starts it again, and waits until its process runs and has made the first of them
     /// anew. Windows only.

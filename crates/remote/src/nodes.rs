@@ -11,8 +11,8 @@ use backon::{ExponentialBuilder, Retryable as _};
 use kubecert_core::inventory::{FileFacts, NodeFacts, ProcessFacts};
 use kubecert_core::model::{Component, Node, NodeName, OperatingSystem, RunId};
 use kubecert_engine::ports::{
-    AuditedClient, Diversion, Fault, FileBytes, NodeQuestion, Nodes, PortError, PortResult, StartedBy,
-    Stream, WrittenFile,
+    AuditedClient, Diversion, Fault, FileBytes, Listening, NodeQuestion, Nodes, PortError, PortResult,
+    StartedBy, Stream, WrittenFile,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
@@ -382,6 +382,14 @@ impl Nodes for SshNodes {
             return ops::windows::restart_unit(&self.way(node), node, unit, component).await;
         }
         ops::restart_unit(&self.way(node), node, unit, component).await
+    }
+
+    async fn reload_unit(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {
+        ops::listening(&self.way(node), node, (unit, port), ops::Reload::First).await
+    }
+
+    async fn listening(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {
+        ops::listening(&self.way(node), node, (unit, port), ops::Reload::No).await
     }
 
     async fn start_afresh(

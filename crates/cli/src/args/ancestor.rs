@@ -88,7 +88,8 @@ pub(super) fn notices(typed: &[OsString]) -> Vec<String> {
     notices
 }
 
-fn verb_position(typed: &[OsString]) -> Option<usize> {
+/// Where the verb stands: the first word that is neither a global flag nor its value.
+pub(super) fn verb_position(typed: &[OsString]) -> Option<usize> {
     let mut position = 1;
     while let Some(argument) = typed.get(position) {
         let text = argument.to_str()?;

@@ -137,6 +137,9 @@ pub(crate) struct RenewArgs {
     /// Renew also while more than 30 % of the certificate's life is left
     #[arg(long, help_heading = "Client")]
     pub(crate) force: bool,
+    /// Go on for ever: renew before the certificate ends, and try again what fails; SIGTERM or Ctrl-C ends it
+    #[arg(long, conflicts_with = "force", help_heading = "Client")]
+    pub(crate) watch: bool,
 }
 
 /// With what a client speaks to an authority, and where that is.

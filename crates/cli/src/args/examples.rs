@@ -248,3 +248,47 @@ Examples:
 pub(super) const MAN: &str = "\
 Examples:
   kubecert man ~/.local/share/man/man1 && man kubecert-rotate";
+
+/// For `Update-AksHciCertificates`.
+pub(super) const UPDATE_CERTIFICATES: &str = "\
+Examples:
+  kubecert Update-AksHciCertificates -Site plant-7.yaml
+  kubecert update-akshcicertificates -force -site plant-7.yaml -o json
+  KUBECERT_SITE=plant-7.yaml kubecert Update-AksHciCertificates -WhatIf
+
+Parameters are read as PowerShell reads them: any case, one dash, as short as they are unambiguous,
+-Force:$true. What has more than 30 % of its life left is not renewed, unless -Force is given.
+Exit code 1 says that something could not be renewed; the others are renewed all the same.
+It speaks to an authority that speaks the public wire API; it was never run against the vendor's.";
+
+/// For `Update-AksHciClusterCertificates`.
+pub(super) const UPDATE_CLUSTER_CERTIFICATES: &str = "\
+Examples:
+  kubecert Update-AksHciClusterCertificates -Name holidays -fixCloudCredentials -patchLoadBalancer \\
+      -Site plant-7.yaml
+  kubecert Update-AksHciClusterCertificates -name holidays -fixKubeletCredentials -Site plant-7.yaml
+
+The order after a long shutdown: Update-AksHciCertificates, then -FixKubeletCredentials, then
+-FixCloudCredentials -PatchLoadBalancer. What is called too early is refused, and says what to run first.";
+
+/// For `Repair-AksHciCerts`.
+pub(super) const REPAIR_CERTS: &str = "\
+Examples:
+  kubecert Repair-AksHciCerts -sshPrivateKeyFile id_rsa -Site plant-7.yaml
+
+Use Update-AksHciCertificates, which does the same.";
+
+/// For `Repair-AksHciClusterCerts`.
+pub(super) const REPAIR_CLUSTER_CERTS: &str = "\
+Examples:
+  kubecert Repair-AksHciClusterCerts -name holidays -fixCloudCredentials -Site plant-7.yaml
+
+Use Update-AksHciClusterCertificates, which does the same.";
+
+/// For `Invoke-AksHciRotateCACertificate`.
+pub(super) const ROTATE_CA_CERTIFICATE: &str = "\
+Examples:
+  kubecert Invoke-AksHciRotateCACertificate -Site plant-7.yaml
+
+It runs on the authority's machine, whose directory the site file names (`authority: DIR`). The old CA is
+accepted for 30 days more; Update-AksHciCertificates has every client know the new one before that.";

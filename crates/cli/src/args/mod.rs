@@ -3,10 +3,12 @@
 //! One type per verb, declared with clap; help, manual pages and completions come from the same declarations. Only what
 //! is built is offered. The environment is read here and nowhere deeper.
 
+mod akshci;
 mod ancestor;
 mod authority;
 mod azure;
 mod cloud;
+mod cmdlets;
 mod common;
 mod examples;
 mod faults;
@@ -18,6 +20,10 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use akshci::{
+    CmdletArgs, ErrorAction, RepairCertsArgs, RepairClusterArgs, RotateCaCertificateArgs,
+    UpdateCertificatesArgs, UpdateClusterArgs,
+};
 pub(crate) use authority::{
     AuthorityArgs, AuthorityVerb, ClientArgs, IdentityVerb, InitArgs, LoginArgs, RenewArgs, RotateCaArgs,
     ServeArgs, SideArgs,
@@ -109,6 +115,21 @@ pub(crate) enum Verb {
     /// Rotate as `aks-engine rotate-certs` did: the same flags, files and exit codes
     #[command(name = "rotate-certs", after_help = examples::ROTATE_CERTS)]
     RotateCerts(Box<RotateCertsArgs>),
+    /// Renew what the components of an AKS Arc site's infrastructure have at their authority, where it is due
+    #[command(name = "Update-AksHciCertificates", after_help = examples::UPDATE_CERTIFICATES)]
+    UpdateAksHciCertificates(UpdateCertificatesArgs),
+    /// Renew what a cluster's components have at the authority, or say how its Kubernetes certificates are renewed
+    #[command(name = "Update-AksHciClusterCertificates", after_help = examples::UPDATE_CLUSTER_CERTIFICATES)]
+    UpdateAksHciClusterCertificates(UpdateClusterArgs),
+    /// The former name of Update-AksHciCertificates
+    #[command(name = "Repair-AksHciCerts", after_help = examples::REPAIR_CERTS)]
+    RepairAksHciCerts(RepairCertsArgs),
+    /// The former name of Update-AksHciClusterCertificates
+    #[command(name = "Repair-AksHciClusterCerts", after_help = examples::REPAIR_CLUSTER_CERTS)]
+    RepairAksHciClusterCerts(RepairClusterArgs),
+    /// Put a new CA in the place of the authority's, which accepts the old one for a while longer
+    #[command(name = "Invoke-AksHciRotateCACertificate", after_help = examples::ROTATE_CA_CERTIFICATE)]
+    InvokeAksHciRotateCaCertificate(RotateCaCertificateArgs),
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETIONS)]
     Completions(CompletionsArgs),
@@ -148,6 +169,16 @@ pub(crate) enum NotRun {
 /// Understands a command line; the first of `argv` is the program's name.
 pub(crate) fn parse_from(argv: impl IntoIterator<Item = OsString>) -> Result<Parsed, NotRun> {
     let typed: Vec<OsString> = argv.into_iter().collect();
+    if let Some(cmdlet) =
+        cmdlets::translate(&typed).map_err(|error| NotRun::Other { exit: error.exit(), error })?
+    {
+        let notices = cmdlets::notices(&cmdlet);
+        let cli = parse(&cmdlet).map_err(|error| {
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            NotRun::Clap { error, exit }
+        })?;
+        return Ok(Parsed { cli, notices });
+    }
     if !ancestor::is_called(&typed) {
         let cli = parse(&typed).map_err(|error| {
             let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };

@@ -12,6 +12,7 @@ use kubecert_engine::issue::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::akshci;
 use crate::args::{AssessArgs, DoctorArgs, GlobalArgs, Output, ShutdownCheckArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
@@ -84,7 +85,7 @@ fn json(result: &impl Serialize) -> Result<String, CliError> {
         .map_err(|error| CliError::because(Kind::Internal, "cannot write the result as JSON", error))
 }
 
-fn read_site(file: &Path) -> Result<Site, CliError> {
+pub(super) fn read_site(file: &Path) -> Result<Site, CliError> {
     Site::read(file).map_err(|error| {
         CliError::because(Kind::Input, format!("cannot use site file {}", file.display()), error)
             .hint("docs/aks-arc.md shows a site file, and which classes of credentials there are.")
@@ -99,13 +100,20 @@ fn look(site: &Site) -> Result<Vec<(Source, Seen)>, CliError> {
         .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
     let mut found: Vec<(usize, Source, Seen)> = runtime.block_on(async {
         let mut tasks = JoinSet::new();
+        let is_elsewhere = |source: &Source| matches!(source.place, Place::Secret(_) | Place::Remote(_));
         for (number, source) in site.sources.iter().cloned().enumerate() {
-            tasks.spawn(async move {
-                let seen = look_at(&source).await;
-                (number, source, seen)
-            });
+            if !is_elsewhere(&source) {
+                tasks.spawn(async move {
+                    let seen = look_at(&source).await;
+                    (number, source, seen)
+                });
+            }
         }
-        tasks.join_all().await
+        // Secrets of one cluster, and files of one machine, come over one connection, so one after the other.
+        let elsewhere = site.sources.iter().cloned().enumerate().filter(|(_, source)| is_elsewhere(source));
+        let mut found = akshci::fetched(site, elsewhere).await;
+        found.extend(tasks.join_all().await);
+        found
     });
     found.sort_by_key(|(number, ..)| *number);
     Ok(found.into_iter().map(|(_, source, seen)| (source, seen)).collect())
@@ -121,8 +129,11 @@ async fn look_at(source: &Source) -> Seen {
             let shown = presented(address).await.map(|handshake| handshake.chain);
             arc::presented(source, shown.map_err(|error| chain(&error)))
         }
-        Place::Login(_) | Place::Access(_) | Place::Kubeconfig(_) | Place::Certificates(_) => {
-            arc::read(source)
-        }
+        Place::Login(_)
+        | Place::Access(_)
+        | Place::Kubeconfig(_)
+        | Place::Certificates(_)
+        | Place::Secret(_)
+        | Place::Remote(_) => arc::read(source),
     }
 }

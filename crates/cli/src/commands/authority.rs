@@ -15,12 +15,14 @@ use kubecert_engine::ports::Clock;
 use kubecert_pki::{Certificate, SubjectAltName};
 use serde_json::json;
 
+use super::keeper::{self, Failed, Round};
 use crate::args::{
     AuthorityArgs, AuthorityVerb, ClientArgs, GlobalArgs, IdentityVerb, InitArgs, LoginArgs, Output,
     RenewArgs, RotateCaArgs, ServeArgs, SideArgs,
 };
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
+use crate::human::paint::Paint;
 use crate::human::time::{minute, relative};
 
 /// A CA with so much or less left should be replaced: the vendor's threshold for a CA of a year.
@@ -116,11 +118,46 @@ async fn log_in(global: &GlobalArgs, args: &LoginArgs) -> Result<Exit, CliError>
 }
 
 async fn renewal(global: &GlobalArgs, args: &RenewArgs) -> Result<Exit, CliError> {
+    if !args.watch {
+        let (access, what) = renew_once(args).await.map_err(|failed| failed.error)?;
+        return written(global, what, &args.client.access_file, &access);
+    }
+    // What was not due is not told each hour.
+    let round = async || {
+        let (access, what) = renew_once(args).await?;
+        if what != NOT_DUE {
+            written(global, what, &args.client.access_file, &access).map_err(Failed::from)?;
+        }
+        Ok(Round::of(&access))
+    };
+    let unheard = |error| CliError::because(Kind::Internal, "cannot listen for signals", error);
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(unheard)?;
+    let stop = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let paint = Paint::when(global.colours(std::io::IsTerminal::is_terminal(&std::io::stderr())));
+    let fail = |error: &CliError| match global.output {
+        Output::Text => eprint!("{}", error.text(paint)),
+        Output::Json => eprintln!("{}", error.json()),
+    };
+    keeper::keep(&SystemClock, round, tokio::time::sleep, fail, stop).await?;
+    Ok(Exit::Done)
+}
+
+/// What is said of an access file that is as it should be.
+const NOT_DUE: &str = "Not due";
+
+/// Renews once, and says what was done.
+async fn renew_once(args: &RenewArgs) -> Result<(AccessFile, &'static str), Failed> {
     let client = &args.client;
-    let file = client.login_file.as_deref().map(LoginFile::read).transpose().map_err(told)?;
+    let file = client.login_file.as_deref().map(LoginFile::read).transpose().map_err(failed)?;
     let address = address(file.as_ref(), client.server.as_deref(), client.port, None)?;
-    let _lock = AccessLock::take(&client.access_file).map_err(told)?;
-    let access = AccessFile::read(&client.access_file).map_err(told)?;
+    let _lock = AccessLock::take(&client.access_file).map_err(failed)?;
+    let access = AccessFile::read(&client.access_file).map_err(failed)?;
     let when = if args.force { When::Always } else { When::Due };
     let (access, what) = match (renew(&access, &address, when, &clock()).await, &file) {
         (Ok(None), _) => (access, None),
@@ -128,30 +165,42 @@ async fn renewal(global: &GlobalArgs, args: &RenewArgs) -> Result<Exit, CliError
         // As public clients do: what has ended cannot be renewed, and the token is there for that.
         (Err(error), Some(file)) if error.code == Some(MocCode::Expired) => {
             let again = login(file, &address, &own_names(), &clock()).await;
-            (
-                again.map_err(|second| told(second).hint(format!("Before that: {error}.")))?,
-                Some("Logged in again"),
-            )
+            let again = again.map_err(|second| {
+                let Failed { error: told, code } = failed(second);
+                Failed { error: told.hint(format!("Before that: {error}.")), code }
+            });
+            (again?, Some("Logged in again"))
         }
-        (Err(error), _) => return Err(told(error)),
+        (Err(error), _) => return Err(failed(error)),
     };
     // First of all the new certificate: it is good whatever comes of the rest.
     if what.is_some() {
-        access.write(&client.access_file).map_err(told)?;
+        access.write(&client.access_file).map_err(failed)?;
     }
     let learned = learn_roots(&access, &address, &clock()).await.map_err(|error| {
         let done = what.map_or("Nothing was due.", |_| "The certificate was renewed all the same.");
-        told(error).hint(done)
+        let Failed { error, code } = failed(error);
+        Failed { error: error.hint(done), code }
     })?;
     if let Some(learned) = &learned {
-        learned.write(&client.access_file).map_err(told)?;
+        learned.write(&client.access_file).map_err(failed)?;
     }
     let what = match (what, &learned) {
         (Some(what), _) => what,
         (None, Some(_)) => "Learned of a new CA",
-        (None, None) => "Not due",
+        (None, None) => NOT_DUE,
     };
-    written(global, what, &client.access_file, learned.as_ref().unwrap_or(&access))
+    Ok((learned.unwrap_or(access), what))
+}
+
+fn failed(error: AuthorityError) -> Failed {
+    Failed { code: error.code, error: told(error) }
+}
+
+impl From<CliError> for Failed {
+    fn from(error: CliError) -> Self {
+        Self { error, code: None }
+    }
 }
 
 async fn identity(global: &GlobalArgs, verb: &IdentityVerb) -> Result<Exit, CliError> {
@@ -286,7 +335,7 @@ fn address(
 }
 
 /// What this machine is called, for the signing request; public clients put in the same.
-fn own_names() -> Vec<SubjectAltName> {
+pub(super) fn own_names() -> Vec<SubjectAltName> {
     let mut names = vec![SubjectAltName::dns("localhost")];
     let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let own = own.trim();
@@ -340,7 +389,7 @@ fn table(identities: &[IdentityInfo]) -> String {
     text
 }
 
-fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
+pub(super) fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
     let mut text = match monitor.status {
         Status::Single => "Single: one CA is accepted.\n".to_owned(),
         Status::Overlap { until: Some(until) } => {
@@ -357,7 +406,7 @@ fn monitor_text(monitor: &Monitor, now: Timestamp) -> String {
     text
 }
 
-fn monitor_json(monitor: &Monitor) -> serde_json::Value {
+pub(super) fn monitor_json(monitor: &Monitor) -> serde_json::Value {
     let until = match monitor.status {
         Status::Overlap { until } => until,
         Status::Single => None,
@@ -377,7 +426,7 @@ fn show(global: &GlobalArgs, text: &str, json: &serde_json::Value) -> Result<Exi
     Ok(Exit::Done)
 }
 
-fn told(error: AuthorityError) -> CliError {
+pub(super) fn told(error: AuthorityError) -> CliError {
     let remedy = error.remedy.clone();
     let told = CliError::because(Kind::Input, error.what, error.cause);
     match remedy {

@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+mod akshci;
 mod assess;
 mod authority;
 mod azure;
@@ -12,6 +13,7 @@ mod given_plan;
 mod given_profile;
 #[cfg(test)]
 mod judge;
+mod keeper;
 mod kubeadm;
 mod login;
 mod look;
@@ -49,6 +51,11 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, CliError> {
         Verb::Undo(args) => rotate::undo(&cli.global, args),
         Verb::Recover(args) => recover::recover(&cli.global, args),
         Verb::RotateCerts(args) => rotate::rotate_certs(&cli.global, args),
+        Verb::UpdateAksHciCertificates(args) => akshci::update(&cli.global, args),
+        Verb::UpdateAksHciClusterCertificates(args) => akshci::update_cluster(&cli.global, args),
+        Verb::RepairAksHciCerts(args) => akshci::repair(&cli.global, args),
+        Verb::RepairAksHciClusterCerts(args) => akshci::repair_cluster(&cli.global, args),
+        Verb::InvokeAksHciRotateCaCertificate(args) => akshci::rotate_ca(&cli.global, args),
         Verb::Generate(args) => generate::run(args),
         Verb::Rehearse(args) => rehearse::run(&cli.global, args),
         Verb::Demo(args) => demo::run(&cli.global, args),

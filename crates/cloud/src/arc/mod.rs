@@ -20,7 +20,11 @@ use kubecert_core::assess::{Class, Credential, Evidence, Layer, Material, Strang
 use kubecert_pki::Certificate;
 use zeroize::Zeroizing;
 
-pub use site::{Place, Site, SiteError, Source};
+pub use kubeconfig::{ClusterLogin, KubeconfigError};
+pub use site::{
+    ClusterAccess, LoadBalancer, Place, RemotePlace, SecretPlace, Site, SiteError, SocketName, Source,
+    SshAccess,
+};
 
 /// The largest file that is read: a hundred times what any of these formats needs.
 const LARGEST: u64 = 4 << 20;
@@ -36,7 +40,8 @@ pub struct Seen {
     chain: Vec<Certificate>,
 }
 
-/// Reads what a source of a site holds; nothing for a server, which is told by [`presented`].
+/// Reads what a source of a site holds; nothing for a server, which is told by [`presented`], nor for what is elsewhere, which is
+/// told by [`fetched`].
 ///
 /// Never fails: what cannot be read is told as [`Evidence::Unreadable`], with the reason.
 pub fn read(source: &Source) -> Seen {
@@ -46,8 +51,15 @@ pub fn read(source: &Source) -> Seen {
         Place::Access(path) => found.file(path, access::read),
         Place::Kubeconfig(path) => found.file(path, kubeconfig::read),
         Place::Certificates(path) => certificates::read(&mut found, path),
-        Place::Server(_) => {}
+        Place::Server(_) | Place::Secret(_) | Place::Remote(_) => {}
     }
+    found.seen
+}
+
+/// What a login file in a Secret or on another machine holds, or why it cannot be read.
+pub fn fetched(source: &Source, text: Result<Zeroizing<String>, String>) -> Seen {
+    let mut found = Found::new(source);
+    found.text(&source.place.to_string(), text, login::read);
     found.seen
 }
 
@@ -129,7 +141,7 @@ impl<'a> Found<'a> {
         let understood = text.and_then(|text| understand(self, place, &text));
         if let Err(why) = understood {
             let material = match self.source.place {
-                Place::Login(_) => Material::Token,
+                Place::Login(_) | Place::Secret(_) | Place::Remote(_) => Material::Token,
                 _ => Material::Certificate,
             };
             self.unreadable(place, material, why);
@@ -175,7 +187,7 @@ type Understand = fn(&mut Found<'_>, &str, &str) -> Result<(), String>;
 pub fn understood(source: &Source, text: &str) -> Vec<Credential> {
     let mut found = Found::new(source);
     let understand: Understand = match source.place {
-        Place::Login(_) => login::read,
+        Place::Login(_) | Place::Secret(_) | Place::Remote(_) => login::read,
         Place::Access(_) => access::read,
         Place::Kubeconfig(_) => kubeconfig::read,
         Place::Certificates(_) | Place::Server(_) => certificates::one,

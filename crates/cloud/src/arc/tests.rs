@@ -47,6 +47,7 @@ fn source(class: Class, place: Place) -> Source {
         cluster: Some("holidays".to_owned()),
         holder: "somebody".to_owned(),
         ephemeral: false,
+        identity: None,
         place,
     }
 }
@@ -225,4 +226,122 @@ fn a_client_of_another_root_is_named() {
     assert!(found[0].client.starts_with("foreign (") && found[0].server == "ca.example:55000");
     let silent = presented_all(&server, Err("no answer".to_owned()));
     assert!(strangers(&[login_of("foreign", &other), (server, silent)]).is_empty(), "nothing is known of it");
+}
+
+#[test]
+fn a_site_file_says_how_its_holders_are_reached() {
+    let text = "\
+name: plant-7
+authority: authority
+management: management.conf
+ssh: {user: clouduser, key: id_rsa, through: jump.example}
+clusters:
+  - name: holidays
+    kubeconfig: holidays.conf
+    load-balancers:
+      - {name: lb-1, ssh: 10.0.0.9, certificate: /etc/agent.pem, server: '10.0.0.9:46000'}
+      - {name: lb-2, ssh: '10.0.0.10:2222', certificate: /etc/a.crt, key: /etc/a.key, unit: nginx, server: '10.0.0.10:46000'}
+credentials:
+  - {class: infrastructure-provider, holder: caph, secret: default/caphlogintoken}
+  - {class: csi-driver, cluster: holidays, holder: csi, secret: kube-system/csi, in: cluster, key: login, identity: csi}
+  - {class: kms-plugin, cluster: vacation, holder: control-1, login: /opt/login.yaml, on: 10.0.0.4}
+";
+    let site = Site::parse(text, Path::new("/site")).unwrap();
+    assert_eq!(site.authority.as_deref(), Some(Path::new("/site/authority")));
+    assert_eq!(site.cluster_names().into_iter().collect::<Vec<_>>(), ["holidays", "vacation"]);
+    let ssh = site.ssh.unwrap();
+    assert_eq!((ssh.through.unwrap().port, ssh.known_hosts.as_path()), (22, Path::new("/site/known_hosts")));
+    let [first, second] = &site.clusters["holidays"].load_balancers[..] else { panic!() };
+    assert_eq!((first.ssh.port, first.unit.as_str(), first.key.as_deref()), (22, "haproxy", None));
+    assert_eq!((second.ssh.port, second.unit.as_str()), (2222, "nginx"));
+    let places: Vec<String> = site.sources.iter().map(|source| source.place.to_string()).collect();
+    assert_eq!(
+        places,
+        [
+            "secret default/caphlogintoken (key value) of the management cluster",
+            "secret kube-system/csi (key login) of cluster holidays",
+            "/opt/login.yaml on 10.0.0.4:22",
+        ]
+    );
+}
+
+#[test]
+fn what_a_site_file_says_wrongly_of_reaching_is_told() {
+    let entry = |rest: &str| format!("name: a\ncredentials:\n  - {{class: identity, {rest}}}\n");
+    let balancer = |rest: &str| {
+        format!("name: a\ncredentials: []\nclusters: [{{name: c, load-balancers: [{{name: lb, {rest}}}]}}]\n")
+    };
+    for (text, why) in [
+        (entry("secret: caphlogintoken"), "names a secret that is not NAMESPACE/NAME"),
+        (entry("secret: '../x/y'"), "names a secret that is not NAMESPACE/NAME"),
+        (entry("secret: a/b, in: cluster"), "must say of which cluster it is"),
+        (entry("secret: a/b, login: c"), "and one only"),
+        (entry("login: c, key: value"), "which are for a secret"),
+        (entry("login: c, on: host"), "without its absolute path"),
+        (entry("login: /c, on: 'host:x'"), "not HOST or HOST:PORT"),
+        (entry("access: /c, on: host"), "says `on`, which is for a login file"),
+        (balancer("ssh: 'h:0', certificate: /a, server: 'h:1'"), "ssh: h:0 is not HOST or HOST:PORT"),
+        (balancer("ssh: h, certificate: /a, server: h"), "server: h is not HOST:PORT"),
+        (balancer("ssh: h, certificate: a, server: 'h:1'"), "it must be an absolute one"),
+        (
+            "name: a\ncredentials: []\nclusters: [{name: c}, {name: c}]\n".to_owned(),
+            "cluster c is described twice",
+        ),
+    ] {
+        let error = Site::parse(&text, Path::new("/site")).expect_err(&text).to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn a_kubeconfig_leads_to_a_cluster_or_says_why_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = |name: &str, key: &kubecert_pki::PrivateKey| {
+        let shape =
+            kubecert_pki::Template::ca(kubecert_pki::DistinguishedName::common_name(name).unwrap()).unwrap();
+        let lasts = jiff::SignedDuration::from_hours(9);
+        let validity = kubecert_pki::Validity::back_dated(jiff::Timestamp::now(), lasts).unwrap();
+        let serial = kubecert_pki::Serial::random().unwrap();
+        kubecert_pki::self_signed_ca(&shape, key, validity, &serial).unwrap().to_pem()
+    };
+    let new_key = || kubecert_pki::PrivateKey::generate(kubecert_pki::KeyAlgorithm::EcdsaP256).unwrap();
+    let (key, other) = (new_key(), new_key());
+    let pem = |key: &kubecert_pki::PrivateKey| key.to_pem(kubecert_pki::KeyEncoding::Pkcs8).unwrap();
+    written(directory.path(), "client.crt", certificate("client", &key));
+    written(directory.path(), "client.key", pem(&key).expose());
+    let ca = STANDARD.encode(certificate("ca", &other));
+    let config = |server: &str, user: &str| {
+        format!(
+            "current-context: c\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n\
+             clusters: [{{name: k, cluster: {{server: '{server}', certificate-authority-data: {ca}}}}}]\n\
+             users: [{{name: u, user: {{{user}}}}}]\n"
+        )
+    };
+    let read = |text: String| ClusterLogin::read(&written(directory.path(), "config", text));
+    let files = "client-certificate: client.crt, client-key: client.key";
+    let good = read(config("https://api.example:6443", files)).unwrap();
+    assert_eq!(
+        (good.host.as_str(), good.port, good.roots.len(), good.chain.len()),
+        ("api.example", 6443, 1, 1)
+    );
+    assert_eq!(read(config("https://[::1]", files)).unwrap().host, "[::1]");
+    assert_eq!(read(config("https://api.example/", files)).unwrap().port, 443);
+    let foreign = STANDARD.encode(pem(&other).expose());
+    for (text, why) in [
+        (String::new(), "it is empty"),
+        ("hello".to_owned(), "it is no kubeconfig"),
+        ("{}".to_owned(), "it has no current context"),
+        ("current-context: c".to_owned(), "it has no context c"),
+        (config("http://api.example", files), "is no https://HOST:PORT"),
+        (config("https://api.example:port", files), "is no https://HOST:PORT"),
+        (config("https://a", "token: s3cret"), "it has no client-certificate"),
+        (config("https://a", "client-certificate: none.crt, client-key: client.key"), "No such file"),
+        (
+            config("https://a", &format!("client-certificate: client.crt, client-key-data: {foreign}")),
+            "does not fit",
+        ),
+    ] {
+        let error = read(text).expect_err(why).to_string();
+        assert!(error.contains(why) && error.contains("config") && !error.contains("s3cret"), "{error}");
+    }
 }

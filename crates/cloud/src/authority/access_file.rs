@@ -24,6 +24,9 @@ use crate::arc::content;
 /// How much of its life a certificate has left when it is renewed, in hundredths: the public library's threshold.
 pub const RENEW_BELOW_PERCENT: i32 = 30;
 
+/// After how much of its life a renewal that has failed is tried again, in hundredths: the public library's pause.
+pub const RENEWAL_RETRY_PERCENT: i32 = 2;
+
 /// How far a certificate may begin in the future before a clock is said to be wrong. The authority signs from its own "now" on,
 /// and judges by its own clock; clocks of one site differ by seconds, and those that are wrong by hours or days.
 const CLOCKS_DIFFER: SignedDuration = SignedDuration::from_mins(5);

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use kubecert_core::assess::Evidence;
 use kubecert_engine::ports::Clock;
-use kubecert_pki::{Certificate, SubjectAltName, parse_pem_certificates};
+use kubecert_pki::{Certificate, PrivateKey, SubjectAltName, parse_pem_certificates};
 use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::AsciiMetadataValue;
 
@@ -21,7 +21,8 @@ use super::request::{self, Request};
 use super::wire::{
     Assignment, AssignmentRequest, AssignmentResponse, AuthenticationRequest, AuthenticationResponse,
     CertificateResponse, Identity, IdentityCertificateRequest, IdentityOperationRequest, IdentityRequest,
-    IdentityResponse, MonitorRequest, MonitorResponse, SigningRequest, access, method, operation,
+    IdentityResponse, MonitorRequest, MonitorResponse, SigningRequest, SigningRequests, access, method,
+    operation,
 };
 use crate::arc::token::life;
 
@@ -158,6 +159,15 @@ pub async fn learn_roots(
     Ok(Some(learned))
 }
 
+/// A server's new certificate.
+#[derive(Debug)]
+pub struct SignedServer {
+    /// The certificate first, then what leads to the CA. There is one at least.
+    pub chain: Vec<Certificate>,
+    /// Its key.
+    pub key: PrivateKey,
+}
+
 /// A connection with an access file's certificate.
 pub struct Client {
     connection: Connection,
@@ -265,6 +275,40 @@ impl Client {
             .map_err(|error| AuthorityError::new(what, format!("its certificates: {error}")))?;
         let status = if monitor.status == 0 { Status::Single } else { Status::Overlap { until: None } };
         Ok(Monitor { roots, status })
+    }
+
+    /// Has a server's certificate signed, for a new key: what a load balancer's agent or a host's agent presents. Its name and
+    /// alternative names are those of `like`, if there is one.
+    ///
+    /// That the authority's `Sign` is how such agents come to their certificates is assumed: how the vendor's do is not public.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not do that, or the call fails.
+    pub async fn sign_server(
+        &mut self,
+        name: &str,
+        like: Option<&Certificate>,
+        sans: &[SubjectAltName],
+    ) -> Result<SignedServer, AuthorityError> {
+        let what = format!("cannot have a certificate signed for {name}");
+        let failed = |cause: String| AuthorityError::new(what.as_str(), cause);
+        let common_name = like.and_then(|like| like.subject().last_common_name());
+        let common_name = common_name.unwrap_or_else(|| name.to_owned());
+        let sans = like.map_or(sans, |like| like.sans()).to_vec();
+        let asked = common_name.clone();
+        let Request { csr, key } = make(move || request::first(&asked, &sans)).await.map_err(failed)?;
+        let asked = SigningRequest { name: common_name, csr: csr.to_pem(), ..SigningRequest::default() };
+        let request = SigningRequests { requests: vec![asked] };
+        let answer: CertificateResponse =
+            self.connection.call(&what, method::CERTIFICATE_SIGN, request, None).await?;
+        let pem = answer.certificates.first().map(|certificate| certificate.certificate.as_str());
+        let chain = parse_pem_certificates(pem.unwrap_or_default());
+        let chain = chain.map_err(|_| failed(NO_CERTIFICATE.to_owned()))?;
+        match chain.first() {
+            Some(leaf) if key.matches(leaf) => Ok(SignedServer { chain, key }),
+            _ => Err(failed("the authority has certified another key".to_owned())),
+        }
     }
 
     /// As public clients do it: the whole identity is fetched, and sent back with what is to be done.

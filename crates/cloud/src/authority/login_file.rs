@@ -10,6 +10,8 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use kubecert_core::assess::Evidence;
 use kubecert_pki::{Certificate, parse_pem_certificates, to_pem_chain};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::error::AuthorityError;
 use crate::apimodel::write_private;
-use crate::arc::content;
+use crate::arc::{content, token};
 
 /// The port on which the public clients look for everything but the login.
 pub const DEFAULT_PORT: u16 = 55000;
@@ -163,6 +165,23 @@ impl LoginFile {
         });
         let location = written.location.unwrap_or_default();
         Ok(Self { name, token, roots, client_type, address, location })
+    }
+
+    /// From when to when its token is good, as that says itself.
+    ///
+    /// # Errors
+    ///
+    /// When the token is none that tells.
+    pub fn life(&self) -> Result<(Timestamp, Timestamp), String> {
+        match token::life(self.token.expose_secret())? {
+            Evidence::Seen { not_before, not_after } => Ok((not_before, not_after)),
+            Evidence::Unreadable { why } => Err(why),
+        }
+    }
+
+    /// The token's id (RFC 7519, `jti`), if it has one.
+    pub fn token_id(&self) -> Option<String> {
+        token::id(self.token.expose_secret())
     }
 
     /// The file's text.

@@ -14,7 +14,7 @@
 //! * `wire.rs`, `code.rs`: messages and codes. `login_file.rs`, `access_file.rs`: the two files that clients have.
 //! * `request.rs`, `ca.rs`: what is asked to be signed, and what is signed. `token.rs`: JWTs.
 //! * `document.rs`, `live.rs`, `store.rs`, `owner.rs`: what an authority keeps, where, and who changes it.
-//! * `call.rs`, `tls.rs`, `client.rs`: the client. `service.rs`, `server.rs`: the server.
+//! * `call.rs`, `tls.rs`, `client.rs`: the client; `upkeep.rs`: when its files are due. `service.rs`, `server.rs`: the server.
 
 mod access_file;
 mod assignments;
@@ -37,13 +37,15 @@ mod service;
 mod store;
 mod tls;
 mod token;
+mod upkeep;
 mod wire;
 
-pub use access_file::{AccessFile, AccessLock, RENEW_BELOW_PERCENT};
-pub use client::{Client, When, learn_roots, login, renew};
+pub use access_file::{AccessFile, AccessLock, RENEW_BELOW_PERCENT, RENEWAL_RETRY_PERCENT};
+pub use client::{Client, SignedServer, When, learn_roots, login, renew};
 pub use code::{MocCode, Refusal};
 pub use document::{Lifetimes, OldTokens};
 pub use error::AuthorityError;
 pub use login_file::{Address, ClientType, DEFAULT_LOGIN_PORT, DEFAULT_PORT, LoginFile};
 pub use owner::{Authority, FIRST_IDENTITY, IdentityInfo, Monitor, NewIdentity, Settings, Status};
 pub use server::{Server, ServerConfig};
+pub use upkeep::{Reason, access_due, login_due, server_due};

@@ -53,6 +53,52 @@ impl KubeClient {
         })?;
         Ok(Self { clients: Clients::new(uri) })
     }
+
+    /// One entry of a Secret; `None` where there is no such Secret, or no such entry in it.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn secret_value(
+        &self,
+        secret: &ObjectRef,
+        key: &str,
+    ) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
+        secret::value(&self.clients, &format!("cannot read secret {secret}"), secret, key).await
+    }
+
+    /// Puts `new` in the place of `old` in one entry of a Secret.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines; when the Secret is gone, or holds something else by now.
+    pub async fn replace_secret_value(
+        &self,
+        secret: &ObjectRef,
+        key: &str,
+        old: &[u8],
+        new: &[u8],
+    ) -> PortResult<()> {
+        let what = format!("cannot write secret {secret}");
+        secret::replace_value(&self.clients, &what, (secret, key), old, new, secret::Act::Do).await
+    }
+
+    /// Tries out whether [`KubeClient::replace_secret_value`] would be allowed; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn may_replace_secret_value(
+        &self,
+        secret: &ObjectRef,
+        key: &str,
+        old: &[u8],
+    ) -> PortResult<()> {
+        // It has to differ, or nothing would be asked for.
+        let trial = [old, b"\n"].concat();
+        let what = format!("cannot write secret {secret}");
+        secret::replace_value(&self.clients, &what, (secret, key), old, &trial, secret::Act::Try).await
+    }
 }
 
 #[async_trait]

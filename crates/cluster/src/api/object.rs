@@ -36,6 +36,7 @@ pub(super) struct Meta {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) uid: String,
+    pub(super) resource_version: String,
     pub(super) generation: i64,
     #[serde(deserialize_with = "null_is_default")]
     pub(super) annotations: BTreeMap<String, String>,

@@ -68,6 +68,17 @@ impl Collection {
         found(send(client, self.0.patch(name, &PatchParams::default(), &Patch::Merge(patch))?).await)
     }
 
+    /// The same as a trial, which changes nothing.
+    pub(super) async fn merge_dry(
+        &self,
+        client: &Client,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Option<Value>> {
+        let parameters = PatchParams { dry_run: true, ..PatchParams::default() };
+        found(send(client, self.0.patch(name, &parameters, &Patch::Merge(patch))?).await)
+    }
+
     /// A strategic merge patch, which merges lists by their keys. An object that is gone is left alone: `None`.
     pub(super) async fn strategic(
         &self,

@@ -1,9 +1,9 @@
 //! Service-account token Secrets and TLS Secrets.
 //!
 //! Of a Secret's data only certificates are taken over: private keys have no field to be read into, and tokens are
-//! looked at only while one is renewed.
+//! looked at only while one is renewed. What an operator's tool keeps in a Secret is read and replaced entry by entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine;
@@ -181,6 +181,74 @@ pub(super) async fn fields(
     Ok(Some(names.iter().map(entry).filter(|(_, value)| value.is_some()).collect()))
 }
 
+/// One entry of a Secret, decoded; `None` where there is no such Secret, or no such entry in it.
+pub(super) async fn value(
+    clients: &Clients,
+    what: &str,
+    secret: &ObjectRef,
+    key: &str,
+) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
+    let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
+    let read = clients.call(what, |client| async move { secrets.get::<Opaque>(&client, &secret.name).await });
+    let Some(mut present) = read.await? else { return Ok(None) };
+    let Some(encoded) = present.data.remove(key) else { return Ok(None) };
+    let decoded = STANDARD
+        .decode(encoded.0.as_bytes())
+        .map_err(|_| PortError::new(Fault::Unexpected, what, format!("its entry {key} is not in base64")))?;
+    Ok(Some(Zeroizing::new(decoded)))
+}
+
+/// Puts `new` in the place of `old` in one entry of a Secret, unless somebody else has changed it meanwhile; or tries out
+/// whether that would be allowed.
+pub(super) async fn replace_value(
+    clients: &Clients,
+    what: &str,
+    entry: (&ObjectRef, &str),
+    old: &[u8],
+    new: &[u8],
+    act: Act,
+) -> PortResult<()> {
+    let (secret, key) = entry;
+    let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
+    let [old, new] = [old, new].map(|bytes| Zeroizing::new(STANDARD.encode(bytes)));
+    let (old, new) = (&old, &new);
+    let outcome = clients.call(what, |client| async move {
+        let Some(present) = secrets.get::<Opaque>(&client, &secret.name).await? else {
+            return Ok(Some("there is no such Secret any more"));
+        };
+        let value = present.data.get(key).map(|value| value.0.as_str()).unwrap_or_default();
+        // The first attempt may have come through without its answer.
+        if value == new.as_str() {
+            return Ok(None);
+        }
+        if value != old.as_str() {
+            return Ok(Some("somebody else has changed it meanwhile"));
+        }
+        // Should it change in between, the API refuses, and the next attempt looks again.
+        let version = &present.metadata.resource_version;
+        let patch = json!({ "metadata": { "resourceVersion": version }, "data": { key: new.as_str() } });
+        let done = match act {
+            Act::Try => secrets.merge_dry(&client, &secret.name, &patch).await?,
+            Act::Do => secrets.merge(&client, &secret.name, &patch).await?,
+        };
+        Ok(done.is_none().then_some("there is no such Secret any more"))
+    });
+    match outcome.await? {
+        None => Ok(()),
+        Some(cause) => Err(PortError::new(Fault::Failed, what, cause)
+            .remedy("See who else writes to it, then run the same command again.")),
+    }
+}
+
+/// Whether something is done, or only tried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// The API says whether it would be allowed, and keeps nothing.
+    Try,
+    /// It is done.
+    Do,
+}
+
 /// Puts entries of a Secret back, and takes a run's mark away. A Secret that is gone needs neither.
 pub(super) async fn put_back(
     clients: &Clients,
@@ -279,6 +347,26 @@ struct TokenData {
 impl Token {
     fn is_marked(&self, stamp: &str) -> bool {
         self.metadata.annotations.get(RENEWED).is_some_and(|mark| mark == stamp)
+    }
+}
+
+/// A Secret with what is in it, encoded. Deliberately without `Debug`.
+#[derive(Deserialize)]
+struct Opaque {
+    #[serde(default)]
+    metadata: Meta,
+    #[serde(default, deserialize_with = "null_is_default")]
+    data: BTreeMap<String, Encoded>,
+}
+
+/// An entry in base64, wiped from memory after use.
+#[derive(Deserialize)]
+#[serde(from = "String")]
+struct Encoded(Zeroizing<String>);
+
+impl From<String> for Encoded {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
     }
 }
 

@@ -172,6 +172,7 @@ async fn everything_that_is_asked_of_the_api() {
     set_up(&cluster, &old).await;
     look(&api, &old).await;
     trust(&api, &old, &new).await;
+    entries(&api, &cluster).await;
     workloads(&api, &cluster).await;
     bare_pod(&api, &cluster).await;
     token(&api, &mut cluster, &old).await;
@@ -279,6 +280,37 @@ async fn trust(api: &KubeClient, old: &Issuer, new: &Issuer) {
     assert_eq!(changed.collect::<Vec<_>>(), [true, false, true]);
     assert_eq!(facts.tls_secrets[0].chain[0].fingerprint, leaf.chain[0].fingerprint().to_string());
     assert_eq!(facts.tls_secrets[0].roots[0].fingerprint, expected);
+}
+
+/// An entry of a Secret is read and replaced, if it is what it was taken for, and nothing else in it changes.
+async fn entries(api: &KubeClient, cluster: &Cluster) {
+    cluster.kubectl(&[
+        "create",
+        "secret",
+        "generic",
+        "login",
+        "--from-literal=value=one",
+        "--from-literal=other=o",
+    ]);
+    let read = async |key: &str| api.secret_value(&object("login"), key).await.unwrap();
+    let value = async || read("value").await.map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
+    assert_eq!(value().await.as_deref(), Some("one"));
+    assert!(
+        read("none").await.is_none() && api.secret_value(&object("none"), "value").await.unwrap().is_none()
+    );
+    api.may_replace_secret_value(&object("login"), "value", b"one").await.unwrap();
+    assert_eq!(value().await.as_deref(), Some("one"), "a trial changes nothing");
+    api.replace_secret_value(&object("login"), "value", b"one", b"two").await.unwrap();
+    // Done again, as after an answer that was lost.
+    api.replace_secret_value(&object("login"), "value", b"one", b"two").await.unwrap();
+    assert_eq!(value().await.as_deref(), Some("two"));
+    assert_eq!(read("other").await.as_deref().map(|bytes| bytes.as_slice()), Some(&b"o"[..]));
+    let refused = api.replace_secret_value(&object("login"), "value", b"one", b"three").await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Failed);
+    assert!(refused.to_string().contains("somebody else has changed it meanwhile"), "{refused}");
+    let gone = api.replace_secret_value(&object("none"), "value", b"", b"x").await.unwrap_err();
+    assert!(gone.to_string().contains("there is no such Secret any more"), "{gone}");
+    cluster.kubectl(&["delete", "secret", "login"]);
 }
 
 async fn workloads(api: &KubeClient, cluster: &Cluster) {

@@ -5,6 +5,7 @@ mod divert;
 mod files;
 mod look;
 mod process;
+mod reload;
 mod units;
 pub(crate) mod windows;
 mod write;
@@ -18,6 +19,8 @@ mod tests_look;
 #[cfg(test)]
 mod tests_process;
 #[cfg(test)]
+mod tests_reload;
+#[cfg(test)]
 mod tests_scripts;
 
 pub(crate) use audit::audited_clients;
@@ -27,6 +30,7 @@ pub(crate) use files::{back_up, read, remove};
 pub(crate) use look::answered;
 pub(crate) use look::{look, remains};
 pub(crate) use process::{Restart, end_process, replace_static_pod, restart_unit};
+pub(crate) use reload::{Reload, listening};
 pub(crate) use units::{pause_units, resume_units};
 pub(crate) use write::write;
 

@@ -17,6 +17,7 @@ fn scripts() -> Vec<(&'static str, String)> {
         ("look", vec![processes, include_str!("../scripts/look.sh")]),
         ("pause_units", vec![timers, include_str!("../scripts/pause_units.sh")]),
         ("read", vec![include_str!("../scripts/read.sh")]),
+        ("reload_unit", vec![include_str!("../scripts/reload_unit.sh")]),
         ("remains", vec![include_str!("../scripts/remains.sh")]),
         ("remove", vec![include_str!("../scripts/remove.sh")]),
         ("restart_unit", vec![processes, include_str!("../scripts/restart_unit.sh")]),

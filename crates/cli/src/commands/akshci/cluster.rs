@@ -1,0 +1,90 @@
+//! What a cluster's components have at the authority, and its load balancers.
+
+use kubecert_cloud::arc::{Site, Source};
+use kubecert_core::assess::Layer;
+
+use super::administrator::{Administrator, Own};
+use super::holdings::Holdings;
+use super::places::Elsewhere;
+use super::renewal;
+use super::report::{Report, nothing_described};
+use super::{How, kubelet, load_balancer, order};
+use crate::errors::{CliError, Kind};
+
+/// Which cluster, and what of it.
+pub(super) struct Target<'a> {
+    pub(super) name: &'a str,
+    pub(super) credentials: Credentials,
+}
+
+/// Which of a cluster's layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credentials {
+    /// What its components have at the authority.
+    Cloud {
+        /// Whether its load balancers' certificates are meant, too.
+        load_balancers: bool,
+    },
+    /// Its own PKI.
+    Kubelet,
+}
+
+/// Renews one layer of a cluster, if those before it are good.
+pub(super) async fn update(
+    site: &Site,
+    how: &How,
+    target: &Target<'_>,
+    elsewhere: &impl Elsewhere,
+) -> Result<Report, CliError> {
+    let name = known(site, target.name)?;
+    order::infrastructure_first(site, elsewhere, how.clock.now()).await?;
+    let load_balancers = match target.credentials {
+        Credentials::Kubelet => return kubelet::fix_kubelet_credentials(site, name).await,
+        Credentials::Cloud { load_balancers } => load_balancers,
+    };
+    order::control_plane_first(site, name, elsewhere, how.clock.now()).await?;
+    let of_components = |source: &&Source| {
+        source.class.layer() == Layer::ClusterInfrastructure && source.cluster.as_deref() == Some(name)
+    };
+    let holdings = Holdings::read(site.sources.iter().filter(of_components), elsewhere).await?;
+    let balancers = match load_balancers {
+        true => site.clusters.get(name).map(|access| access.load_balancers.as_slice()).unwrap_or_default(),
+        false => &[],
+    };
+    if load_balancers && balancers.is_empty() {
+        return Err(nothing_described(site, &format!("load balancer of cluster {name}"))
+            .hint("A cluster without load balancers of this kind needs no -PatchLoadBalancer."));
+    }
+    if holdings.is_empty() && balancers.is_empty() {
+        return Err(nothing_described(site, &format!("login file, access file or Secret of cluster {name}")));
+    }
+    let mut report = Report::new(site, Some(name), how);
+    let mut administrator = Administrator::open(site, how).await?;
+    how.ask(&format!("Renew the cloud credentials of cluster {name} of {}?", site.name))?;
+    administrator.renew_itself(Own::IfEnded, how, &mut report).await?;
+    renewal::renew(holdings, &mut administrator, how, elsewhere, &mut report).await?;
+    for balancer in balancers {
+        load_balancer::patch(balancer, site, &mut administrator, how, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// The cluster that is meant, as the site file spells it: PowerShell's users do not mind the case.
+fn known<'a>(site: &'a Site, name: &str) -> Result<&'a str, CliError> {
+    let names = site.cluster_names();
+    if let Some(exact) = names.iter().find(|known| **known == name) {
+        return Ok(exact);
+    }
+    let mut alike = names.iter().filter(|known| known.eq_ignore_ascii_case(name));
+    if let (Some(one), None) = (alike.next(), alike.next()) {
+        return Ok(one);
+    }
+    let error = CliError::new(Kind::Input, format!("the site file of {} knows no cluster {name}", site.name));
+    Err(match names.is_empty() {
+        true => error.hint("It knows none; name each with `clusters: [{name: NAME, kubeconfig: FILE}]`."),
+        false => {
+            let names: Vec<&str> = names.into_iter().collect();
+            error.hint(format!("It knows {}.", names.join(", ")))
+        }
+    })
+}

@@ -1,0 +1,217 @@
+//! The cmdlets of AKS Arc, carried out against an authority that speaks the public wire API.
+//!
+//! What the vendor's cmdlets do inside is not public. Names, parameters, layers and their order are documented; which calls,
+//! files and Secrets stand behind them is inferred from the documents and the public API, and marked as assumed in the names of
+//! tests. Conforming with the vendor's is not claimed.
+//!
+//! * `administrator.rs`: who asks the authority. `places.rs`: where login files are. `holdings.rs`: whose they are.
+//!   `renewal.rs`: what is due, and its renewal.
+//! * `order.rs`: which layer comes first. `cluster.rs`, `load_balancer.rs`, `kubelet.rs`: a cluster's layers. `rotate_ca.rs`: the CA.
+//! * `report.rs`: what was done.
+//!
+//! First everything is read, and what stands in the way is told with nothing touched. Then identity by identity: whether the
+//! new token can be put where it belongs is tried out before the old one is given up.
+
+mod administrator;
+mod cluster;
+mod holdings;
+mod kubelet;
+mod load_balancer;
+mod order;
+mod places;
+mod renewal;
+mod report;
+mod rotate_ca;
+mod ssh;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_refused;
+
+use std::future::Future;
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use console::Term;
+use jiff::Timestamp;
+use kubecert_cloud::arc::{Seen, Site, Source};
+use kubecert_cloud::authority::AuthorityError;
+use kubecert_core::assess::Layer;
+use kubecert_engine::ports::Clock;
+
+use crate::args::{
+    CmdletArgs, ErrorAction, GlobalArgs, RepairCertsArgs, RepairClusterArgs, RotateCaCertificateArgs,
+    UpdateCertificatesArgs, UpdateClusterArgs,
+};
+use crate::errors::{CliError, Kind};
+use crate::exit::Exit;
+use administrator::{Administrator, Own};
+use cluster::{Credentials, Target};
+use holdings::Holdings;
+use places::{Elsewhere, OverThere};
+use report::Report;
+
+/// How a cmdlet goes about it.
+pub(super) struct How {
+    /// Whether what is not due is renewed, too.
+    pub(super) force: bool,
+    /// Whether it is only said what would be done.
+    pub(super) what_if: bool,
+    /// Whether somebody is asked before anything changes.
+    pub(super) confirm: bool,
+    /// Whether each step is told.
+    pub(super) verbose: bool,
+    /// What becomes of the rest when something fails.
+    pub(super) errors: ErrorAction,
+    /// The private key for the site's machines, if not the site file's.
+    pub(super) ssh_key: Option<PathBuf>,
+    /// What time it is.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl How {
+    fn of(common: &CmdletArgs, force: bool, ssh_key: Option<PathBuf>) -> Self {
+        Self {
+            force,
+            what_if: common.what_if,
+            confirm: common.confirm,
+            verbose: common.verbose,
+            errors: common.error_action,
+            ssh_key,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Tells a step to whoever wants to know.
+    fn tell(&self, step: impl FnOnce() -> String) {
+        if self.verbose {
+            eprintln!("VERBOSE: {}", step());
+        }
+    }
+
+    /// Asks whoever sits at the terminal, if that is wanted.
+    fn ask(&self, what: &str) -> Result<(), CliError> {
+        if !self.confirm || self.what_if {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            return Err(CliError::new(
+                Kind::Usage,
+                "-Confirm: there is nobody to ask, since this is no terminal",
+            )
+            .hint("Leave it out, or use -WhatIf to see what would be done."));
+        }
+        let terminal = Term::stderr();
+        let unheard = |error| CliError::because(Kind::Input, "cannot ask for confirmation", error);
+        terminal.write_str(&format!("{what} [y/N] ")).map_err(unheard)?;
+        let answer = terminal.read_line().map_err(unheard)?;
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(CliError::new(Kind::Input, "it was not confirmed; nothing was changed")),
+        }
+    }
+}
+
+struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}
+
+/// `Update-AksHciCertificates`.
+pub(super) fn update(global: &GlobalArgs, args: &UpdateCertificatesArgs) -> Result<Exit, CliError> {
+    let how = How::of(&args.common, args.force, None);
+    let site = super::assess::read_site(&args.common.site()?)?;
+    run(async {
+        infrastructure(&site, &how, &OverThere::of(&site, how.ssh_key.as_deref())).await?.end(global, &how)
+    })
+}
+
+/// `Repair-AksHciCerts`.
+pub(super) fn repair(global: &GlobalArgs, args: &RepairCertsArgs) -> Result<Exit, CliError> {
+    let how = How::of(&args.common, false, args.ssh_private_key_file.clone());
+    let site = super::assess::read_site(&args.common.site()?)?;
+    run(async {
+        infrastructure(&site, &how, &OverThere::of(&site, how.ssh_key.as_deref())).await?.end(global, &how)
+    })
+}
+
+/// `Update-AksHciClusterCertificates`.
+pub(super) fn update_cluster(global: &GlobalArgs, args: &UpdateClusterArgs) -> Result<Exit, CliError> {
+    let how = How::of(&args.common, args.force, None);
+    let site = super::assess::read_site(&args.common.site()?)?;
+    let target = &args.target;
+    let credentials = match target.fix_kubelet_credentials {
+        true => Credentials::Kubelet,
+        false => Credentials::Cloud { load_balancers: target.patch_load_balancer },
+    };
+    of_cluster(global, &site, &how, &Target { name: &target.name, credentials })
+}
+
+/// `Repair-AksHciClusterCerts`.
+pub(super) fn repair_cluster(global: &GlobalArgs, args: &RepairClusterArgs) -> Result<Exit, CliError> {
+    let how = How::of(&args.common, args.force, args.ssh_private_key_file.clone());
+    let site = super::assess::read_site(&args.common.site()?)?;
+    let credentials = match args.fix_kubelet_credentials {
+        true => Credentials::Kubelet,
+        false => Credentials::Cloud { load_balancers: false },
+    };
+    of_cluster(global, &site, &how, &Target { name: &args.name, credentials })
+}
+
+/// `Invoke-AksHciRotateCACertificate`.
+pub(super) fn rotate_ca(global: &GlobalArgs, args: &RotateCaCertificateArgs) -> Result<Exit, CliError> {
+    let how = How::of(&args.common, false, None);
+    let file = args.common.site()?;
+    rotate_ca::rotate(&super::assess::read_site(&file)?, &file, &how)?.show(global)
+}
+
+/// What is in Secrets and on other machines of a site, for those who only look; each with the number that it came with.
+pub(super) async fn fetched(
+    site: &Site,
+    sources: impl Iterator<Item = (usize, Source)>,
+) -> Vec<(usize, Source, Seen)> {
+    let elsewhere = OverThere::of(site, None);
+    let mut found = Vec::new();
+    for (number, source) in sources {
+        let seen = places::seen(&source, elsewhere.read(&source.place).await);
+        found.push((number, source, seen));
+    }
+    found
+}
+
+fn of_cluster(global: &GlobalArgs, site: &Site, how: &How, target: &Target<'_>) -> Result<Exit, CliError> {
+    run(async {
+        cluster::update(site, how, target, &OverThere::of(site, how.ssh_key.as_deref()))
+            .await?
+            .end(global, how)
+    })
+}
+
+/// The infrastructure's layer: everything that its components have at their authority.
+async fn infrastructure(site: &Site, how: &How, elsewhere: &impl Elsewhere) -> Result<Report, CliError> {
+    let of_layer = |source: &&Source| source.class.layer() == Layer::Infrastructure;
+    let holdings = Holdings::read(site.sources.iter().filter(of_layer), elsewhere).await?;
+    let mut report = Report::new(site, None, how);
+    let mut administrator = Administrator::open(site, how).await?;
+    how.ask(&format!("Renew the infrastructure credentials of {}?", site.name))?;
+    administrator.renew_itself(Own::IfDue, how, &mut report).await?;
+    renewal::renew(holdings, &mut administrator, how, elsewhere, &mut report).await?;
+    Ok(report)
+}
+
+fn run<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
+    runtime.block_on(work)
+}
+
+/// An authority's error, with its remedy as a hint.
+fn told(error: AuthorityError) -> CliError {
+    super::authority::told(error)
+}
