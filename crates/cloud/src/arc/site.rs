@@ -39,6 +39,8 @@ impl Site {
 pub struct ClusterAccess {
     /// Its administrator's kubeconfig.
     pub kubeconfig: Option<PathBuf>,
+    /// Its cluster file, which says how its machines are reached.
+    pub cluster_file: Option<PathBuf>,
     /// Its load balancers.
     pub load_balancers: Vec<LoadBalancer>,
 }
@@ -258,6 +260,7 @@ struct Written {
 struct WrittenCluster {
     name: String,
     kubeconfig: Option<PathBuf>,
+    cluster_file: Option<PathBuf>,
     #[serde(default)]
     load_balancers: Vec<WrittenLoadBalancer>,
 }
@@ -293,6 +296,7 @@ impl WrittenCluster {
         let load_balancers = self.load_balancers.into_iter().map(WrittenLoadBalancer::understood);
         Ok(ClusterAccess {
             kubeconfig: self.kubeconfig.map(|path| directory.join(path)),
+            cluster_file: self.cluster_file.map(|path| directory.join(path)),
             load_balancers: load_balancers.collect::<Result<_, _>>()?,
         })
     }

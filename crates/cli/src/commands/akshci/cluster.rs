@@ -8,28 +8,32 @@ use super::holdings::Holdings;
 use super::places::Elsewhere;
 use super::renewal;
 use super::report::{Report, nothing_described};
-use super::{How, kubelet, load_balancer, order};
+use super::{How, load_balancer, order};
 use crate::errors::{CliError, Kind};
 
-/// Which cluster, and what of it.
+/// Which cluster, and whether its load balancers' certificates are meant, too.
 pub(super) struct Target<'a> {
     pub(super) name: &'a str,
-    pub(super) credentials: Credentials,
+    pub(super) load_balancers: bool,
 }
 
-/// Which of a cluster's layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Credentials {
-    /// What its components have at the authority.
-    Cloud {
-        /// Whether its load balancers' certificates are meant, too.
-        load_balancers: bool,
-    },
-    /// Its own PKI.
-    Kubelet,
+/// The name of a cluster whose own PKI may be seen to: those of the layers before it are good.
+///
+/// # Errors
+///
+/// Refuses a cluster that the site does not know, and the wrong order.
+pub(super) async fn kubelets_may_follow<'a>(
+    site: &'a Site,
+    how: &How,
+    name: &str,
+    elsewhere: &impl Elsewhere,
+) -> Result<&'a str, CliError> {
+    let name = known(site, name)?;
+    order::infrastructure_first(site, elsewhere, how.clock.now()).await?;
+    Ok(name)
 }
 
-/// Renews one layer of a cluster, if those before it are good.
+/// Renews what a cluster's components have at the authority, if the layers before that are good.
 pub(super) async fn update(
     site: &Site,
     how: &How,
@@ -38,10 +42,7 @@ pub(super) async fn update(
 ) -> Result<Report, CliError> {
     let name = known(site, target.name)?;
     order::infrastructure_first(site, elsewhere, how.clock.now()).await?;
-    let load_balancers = match target.credentials {
-        Credentials::Kubelet => return kubelet::fix_kubelet_credentials(site, name).await,
-        Credentials::Cloud { load_balancers } => load_balancers,
-    };
+    let load_balancers = target.load_balancers;
     order::control_plane_first(site, name, elsewhere, how.clock.now()).await?;
     let of_components = |source: &&Source| {
         source.class.layer() == Layer::ClusterInfrastructure && source.cluster.as_deref() == Some(name)

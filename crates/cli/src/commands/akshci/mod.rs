@@ -47,7 +47,7 @@ use crate::args::{
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use administrator::{Administrator, Own};
-use cluster::{Credentials, Target};
+use cluster::Target;
 use holdings::Holdings;
 use places::{Elsewhere, OverThere};
 use report::Report;
@@ -144,22 +144,21 @@ pub(super) fn update_cluster(global: &GlobalArgs, args: &UpdateClusterArgs) -> R
     let how = How::of(&args.common, args.force, None);
     let site = super::assess::read_site(&args.common.site()?)?;
     let target = &args.target;
-    let credentials = match target.fix_kubelet_credentials {
-        true => Credentials::Kubelet,
-        false => Credentials::Cloud { load_balancers: target.patch_load_balancer },
-    };
-    of_cluster(global, &site, &how, &Target { name: &target.name, credentials })
+    if target.fix_kubelet_credentials {
+        return of_kubelets(global, &site, &how, &target.name);
+    }
+    let load_balancers = target.patch_load_balancer;
+    of_cluster(global, &site, &how, &Target { name: &target.name, load_balancers })
 }
 
 /// `Repair-AksHciClusterCerts`.
 pub(super) fn repair_cluster(global: &GlobalArgs, args: &RepairClusterArgs) -> Result<Exit, CliError> {
     let how = How::of(&args.common, args.force, args.ssh_private_key_file.clone());
     let site = super::assess::read_site(&args.common.site()?)?;
-    let credentials = match args.fix_kubelet_credentials {
-        true => Credentials::Kubelet,
-        false => Credentials::Cloud { load_balancers: false },
-    };
-    of_cluster(global, &site, &how, &Target { name: &args.name, credentials })
+    if args.fix_kubelet_credentials {
+        return of_kubelets(global, &site, &how, &args.name);
+    }
+    of_cluster(global, &site, &how, &Target { name: &args.name, load_balancers: false })
 }
 
 /// `Invoke-AksHciRotateCACertificate`.
@@ -181,6 +180,12 @@ pub(super) async fn fetched(
         found.push((number, source, seen));
     }
     found
+}
+
+fn of_kubelets(global: &GlobalArgs, site: &Site, how: &How, name: &str) -> Result<Exit, CliError> {
+    let elsewhere = OverThere::of(site, how.ssh_key.as_deref());
+    let name = run(cluster::kubelets_may_follow(site, how, name, &elsewhere))?;
+    kubelet::fix_kubelet_credentials(global, site, how, name)
 }
 
 fn of_cluster(global: &GlobalArgs, site: &Site, how: &How, target: &Target<'_>) -> Result<Exit, CliError> {

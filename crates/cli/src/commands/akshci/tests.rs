@@ -18,7 +18,7 @@ use kubecert_engine::ports::Clock;
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use super::cluster::{self, Credentials, Target};
+use super::cluster::{self, Target};
 use super::places::Elsewhere;
 use super::report::{Outcome, Report, What};
 use super::{How, infrastructure, rotate_ca};
@@ -223,8 +223,8 @@ impl Bed {
     }
 
     pub(super) async fn update_cluster(&self, how: &How) -> Result<Report, CliError> {
-        let credentials = Credentials::Cloud { load_balancers: false };
-        cluster::update(&self.site(), how, &Target { name: "holidays", credentials }, &self.secrets).await
+        let load_balancers = false;
+        cluster::update(&self.site(), how, &Target { name: "holidays", load_balancers }, &self.secrets).await
     }
 
     /// Everything that the site keeps, so that it can be seen that nothing was touched.
@@ -401,7 +401,7 @@ async fn all_places_of_an_identity_get_its_new_token_together() {
         + "  - {class: kms-plugin, cluster: holidays, holder: control-2, login: kms-2.yaml}\n";
     bed.authority.rotate_identity("kms").unwrap().write(&bed.path("kms.yaml")).unwrap();
     let site = bed.described(&text);
-    let target = Target { name: "HOLIDAYS", credentials: Credentials::Cloud { load_balancers: false } };
+    let target = Target { name: "HOLIDAYS", load_balancers: false };
     let report = cluster::update(&site, &bed.how(), &target, &bed.secrets).await.unwrap();
     assert_eq!(report.count(Outcome::Renewed), 2, "{}", report.text());
     let token = |file: &str| LoginFile::read(&bed.path(file)).unwrap().token_id();

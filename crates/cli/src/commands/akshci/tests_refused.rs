@@ -10,7 +10,7 @@ use kubecert_cloud::authority::{AccessFile, FIRST_IDENTITY, LoginFile, OldTokens
 use kubecert_pki::{KeyAlgorithm, KeyEncoding, PrivateKey};
 use serde_json::Value;
 
-use super::cluster::{self, Credentials, Target};
+use super::cluster::{self, Target};
 use super::report::{Outcome, Report};
 use super::tests::{Bed, Hands, SITE, begin};
 use super::{How, infrastructure};
@@ -43,15 +43,29 @@ async fn refused(bed: &Bed, how: &How) -> CliError {
     error
 }
 
-async fn refused_cluster(bed: &Bed, name: &str, credentials: Credentials) -> CliError {
+async fn refused_cluster(bed: &Bed, name: &str, layer: Layer) -> CliError {
     let before = bed.kept();
-    let target = Target { name, credentials };
-    let updated = cluster::update(&bed.site(), &bed.how(), &target, &bed.secrets).await;
+    let (site, how) = (bed.site(), bed.how());
+    let refused = match layer {
+        Layer::Cloud => {
+            let target = Target { name, load_balancers: false };
+            let updated = cluster::update(&site, &how, &target, &bed.secrets).await;
+            updated.map(|report| report.text())
+        }
+        Layer::Kubelet => {
+            let may_follow = cluster::kubelets_may_follow(&site, &how, name, &bed.secrets).await;
+            may_follow.map(str::to_owned)
+        }
+    };
     assert!(bed.kept() == before, "something was changed");
-    updated.map(|report| report.text()).expect_err("it is refused")
+    refused.expect_err("it is refused")
 }
 
-const CLOUD: Credentials = Credentials::Cloud { load_balancers: false };
+/// Of a cluster.
+enum Layer {
+    Cloud,
+    Kubelet,
+}
 
 #[tokio::test]
 async fn a_management_cluster_that_is_down() {
@@ -91,8 +105,8 @@ async fn a_management_cluster_that_is_down() {
 #[tokio::test]
 async fn a_cluster_that_nobody_knows() {
     let bed = Bed::new().await;
-    for credentials in [CLOUD, Credentials::Kubelet] {
-        let error = refused_cluster(&bed, "vacation", credentials).await;
+    for layer in [Layer::Cloud, Layer::Kubelet] {
+        let error = refused_cluster(&bed, "vacation", layer).await;
         says(&error, &["the site file of plant-7 knows no cluster vacation", "It knows holidays."]);
     }
 }
@@ -287,8 +301,8 @@ async fn a_layer_whose_turn_it_is_not() {
     infrastructure(&bed.described(&described), &bed.how(), &bed.secrets).await.unwrap();
     // The hosts' and the provider's tokens have ended, and the administrator is fine.
     bed.hands.forward(15);
-    for credentials in [CLOUD, Credentials::Kubelet] {
-        let error = refused_cluster(&bed, "holidays", credentials).await;
+    for layer in [Layer::Cloud, Layer::Kubelet] {
+        let error = refused_cluster(&bed, "holidays", layer).await;
         says(
             &error,
             &[
@@ -307,7 +321,7 @@ async fn a_layer_whose_turn_it_is_not() {
     let leaf = AccessFile::read(&bed.path("csi.json")).unwrap();
     fs::write(bed.path("apiserver.crt"), leaf.certificate().to_pem()).unwrap();
     let site = bed.described(&(SITE.to_owned() + "  - {class: control-plane, cluster: holidays, holder: control-1, certificates: apiserver.crt}\n"));
-    let target = Target { name: "holidays", credentials: CLOUD };
+    let target = Target { name: "holidays", load_balancers: false };
     let before = bed.kept();
     let error = cluster::update(&site, &bed.how(), &target, &bed.secrets).await.expect_err("it is refused");
     says(
@@ -320,13 +334,6 @@ async fn a_layer_whose_turn_it_is_not() {
     assert!(bed.kept() == before, "something was changed");
     let report = bed.update_cluster(&bed.how()).await.unwrap();
     assert_eq!(report.count(Outcome::Renewed), 3, "{}", report.text());
-}
-
-#[tokio::test]
-async fn kubelet_credentials_say_what_to_use() {
-    let bed = Bed::new().await;
-    let error = refused_cluster(&bed, "holidays", Credentials::Kubelet).await;
-    says(&error, &["cluster holidays", "kubecert recover --cluster FILE", "Nothing was changed"]);
 }
 
 #[tokio::test]
