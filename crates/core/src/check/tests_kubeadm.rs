@@ -132,7 +132,7 @@ fn what_has_ended_is_brought_back() {
 /// What is due gets successors of the CAs in force, wherever it is; what is not due stays.
 #[test]
 fn what_is_due_is_renewed_and_goes_back() {
-    for minor in [20, 24, 34] {
+    for minor in [24, 34] {
         let mut inventory = kubeadm(&Shape { minor, ..Shape::sized(2, 1) });
         let intent = Intent::new(Why::Renew);
         assert!(planner::plan(&inventory, &intent, &naming()).unwrap().is_empty());
@@ -145,7 +145,9 @@ fn what_is_due_is_renewed_and_goes_back() {
             assert!(found.is_empty(), "1.{minor}\n{}", listed(&found));
             let before = plan.phases.iter().take_while(|phase| phase.name < PhaseName::Finish);
             let before: usize = before.map(|phase| phase.steps.len()).sum();
-            let found = there_and_back(&plan, &inventory, |position, _| position < before);
+            let found = there_and_back(&plan, &inventory, |position, last| {
+                position < before && last as usize == position % 3
+            });
             assert!(found.is_empty(), "1.{minor}\n{found}");
         }
     }

@@ -69,20 +69,31 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     if !inventory.description.ca_key {
         return Err(RefusalReason::RenewWithoutKey(names).into());
     }
-    if look.is_due(ca) {
-        let when = ca.not_after.strftime("%F").to_string();
-        let days = intent.limits.renew_within_days.unwrap_or(Limits::RENEW_WITHIN_DAYS);
-        return Err(RefusalReason::CaEndsFirst(when, days).into());
+    let mut authorities = vec![ca];
+    authorities.extend([TrustDomain::Etcd, TrustDomain::FrontProxy].into_iter().filter_map(|domain| {
+        let due = found.due.values().any(|order| order.domain == domain);
+        due.then(|| scene.on_first_master(&scene.layout.authority(domain).0)).flatten()
+    }));
+    for ca in authorities {
+        // One that outlives what it issues now does not stand in the way, however early that counts as due.
+        let outlives = ca.not_after.as_second() - naming.now.as_second() > found.longest_s;
+        if look.is_due(ca) && !outlives {
+            let when = ca.not_after.strftime("%F").to_string();
+            let days = intent.limits.renew_within_days.unwrap_or(Limits::RENEW_WITHIN_DAYS);
+            return Err(RefusalReason::CaEndsFirst(when, days).into());
+        }
     }
     preflight::check(inventory, naming)?;
     let due = Due { scene: &scene, orders: &found.due };
     let mut numbers = Numbers::default();
     plan.phases = vec![due.prepare(&mut numbers), due.switch(intent, &mut numbers), due.finish(&mut numbers)];
     plan.notices.extend(due.notices());
-    plan.notices.push(format!(
-        "What is renewed ends no later than the CA, on {}; --why extend-ca gives that a longer life.",
-        ca.not_after.strftime("%F")
-    ));
+    let longer = match scene.layout {
+        Layout::AksEngine => "; --why extend-ca gives that a longer life",
+        Layout::Kubeadm => "",
+    };
+    let until = ca.not_after.strftime("%F");
+    plan.notices.push(format!("What is renewed ends no later than the CA, on {until}{longer}."));
     plan.leaves = found.due.into_values().collect();
     Ok(plan)
 }
@@ -98,6 +109,8 @@ struct Look<'a> {
 #[derive(Default)]
 struct Found {
     due: BTreeMap<LeafId, LeafOrder>,
+    /// The longest lifetime among those that are due, in seconds; their successors last as long.
+    longest_s: i64,
     kept: Vec<Kept>,
     notices: Vec<String>,
 }
@@ -116,6 +129,7 @@ impl Look<'_> {
             else {
                 continue;
             };
+            let lifetime_s = first.not_after.as_second() - first.not_before.as_second();
             let (due, first) = (self.is_due(first), first.not_after);
             let aks_engine = self.scene.layout == Layout::AksEngine;
             if order.domain == TrustDomain::FrontProxy && due && aks_engine {
@@ -124,6 +138,7 @@ impl Look<'_> {
                 if order.id == LeafId::from("apiserver") && aks_engine {
                     order.key = KeyOrder::Same;
                 }
+                found.longest_s = found.longest_s.max(lifetime_s);
                 found.due.insert(order.id.clone(), order);
                 continue;
             }
