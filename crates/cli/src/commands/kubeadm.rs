@@ -122,11 +122,33 @@ async fn pki(nodes: &dyn Nodes, cluster: &Cluster) -> Result<PkiSet, CliError> {
     let mut refused = None;
     for node in cluster.control_planes() {
         match read_pki(nodes, node).await {
-            Ok(pki) => return Ok(pki),
+            Ok(mut pki) => {
+                other_keys(nodes, cluster, &mut pki).await;
+                return Ok(pki);
+            }
             Err(error) => drop(refused.get_or_insert(error)),
         }
     }
     Err(refused.map_or_else(|| CliError::new(Kind::Input, "the cluster has no control plane"), port_error))
+}
+
+/// Takes keys of CAs that the first control plane lacks from the others: some operators keep them on one alone.
+async fn other_keys(nodes: &dyn Nodes, cluster: &Cluster, pki: &mut PkiSet) {
+    for node in cluster.control_planes() {
+        for (domain, certificate) in &pki.authorities {
+            let (_, Some(path)) = Layout::Kubeadm.authority(*domain) else { continue };
+            if pki.authority_keys.contains_key(domain) {
+                continue;
+            }
+            // A control plane that cannot be read is told of when it is looked at.
+            let Ok(Some(pem)) = nodes.read(&node.name, &path).await else { continue };
+            if let Ok(key) = private_key(&path, &pem, node)
+                && key.matches(certificate)
+            {
+                pki.authority_keys.insert(*domain, key);
+            }
+        }
+    }
 }
 
 async fn read_pki(nodes: &dyn Nodes, node: &Node) -> PortResult<PkiSet> {

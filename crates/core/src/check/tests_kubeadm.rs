@@ -169,3 +169,41 @@ fn what_is_not_built_is_refused_by_name() {
         };
     }
 }
+
+/// A cluster that somebody has made another of is not taken for one of kubeadm's.
+#[test]
+fn what_kubeadm_does_not_make_is_refused() {
+    let spoilt = |spoil: &dyn Fn(&mut crate::inventory::FileFacts)| {
+        let mut inventory = kubeadm(&Shape::sized(3, 1));
+        let last = inventory.cluster.control_planes().last().unwrap().name.clone();
+        let Some(Observed::Seen(facts)) = inventory.nodes.get_mut(&last) else { panic!("it is seen") };
+        facts.files.iter_mut().for_each(spoil);
+        planner::plan(&inventory, &replace_ca(None), &naming()).unwrap_err().to_string()
+    };
+    let flag = |file: &mut crate::inventory::FileFacts, from: &str, to: &str| {
+        file.text = file.text.take().map(|text| text.replace(from, to));
+    };
+    let verified = spoilt(&|file| {
+        flag(file, "\"--etcd-cafile", "\"--kubelet-certificate-authority=/x\", \"--etcd-cafile")
+    });
+    assert!(verified.contains("verify kubelets"), "{verified}");
+    let elsewhere =
+        spoilt(&|file| flag(file, "client-ca-file=/etc/kubernetes/pki", "client-ca-file=/srv/pki"));
+    assert!(elsewhere.contains("certificatesDir"), "{elsewhere}");
+    let external = spoilt(&|file| {
+        if file.path.ends_with("etcd.yaml") {
+            file.text = None;
+        }
+    });
+    assert!(external.contains("external etcd"), "{external}");
+    let mixed = spoilt(&|file| {
+        if file.path.ends_with("etcd/ca.crt") {
+            file.certificates[0].fingerprint = "another".to_owned();
+        }
+    });
+    assert!(mixed.contains("etcd/ca.crt on node"), "{mixed}");
+    let mut keyless = kubeadm(&Shape { ca_key: false, ..Shape::sized(3, 1) });
+    keyless.description.ca_key = false;
+    let refusal = planner::plan(&keyless, &replace_ca(None), &naming()).unwrap_err();
+    assert!(refusal.to_string().contains("key is on no control plane"), "{refusal}");
+}

@@ -10,6 +10,7 @@ mod compromised;
 mod cross_signed;
 mod extend;
 mod front_proxy;
+mod kubeadm;
 mod mirror;
 mod preflight;
 mod recover;
@@ -29,7 +30,7 @@ pub use undo::{Progress, undo};
 
 use crate::intent::{Intent, Strategy, Why};
 use crate::inventory::Inventory;
-use crate::model::TrustDomain;
+use crate::model::{Layout, TrustDomain};
 use crate::plan::{Plan, PlanError};
 
 /// What would otherwise be random or read from a clock, fixed by the caller so that the plan is a function of its
@@ -77,6 +78,9 @@ fn replace(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Pl
         preflight::front_proxy(inventory)?;
         preflight::check(inventory, naming)?;
         return front_proxy::plan(inventory, intent, naming).map_err(refused);
+    }
+    if inventory.cluster.layout == Layout::Kubeadm {
+        kubeadm::replacing(inventory)?;
     }
     let strategy = preflight::strategy(inventory, intent, naming)?;
     preflight::check(inventory, naming)?;

@@ -23,7 +23,7 @@ const FRONT_PROXY_IS_READ_AGAIN_SINCE: u16 = 20;
 /// Checks that what is wanted makes sense for this layout.
 pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refusal> {
     if inventory.cluster.layout == Layout::Kubeadm {
-        return kubeadm(intent);
+        return super::kubeadm::intent(intent);
     }
     if intent.scope == Scope::EtcdCa {
         return Err(RefusalReason::EtcdSharesTheCa.into());
@@ -53,20 +53,6 @@ pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refus
         return Err(RefusalReason::NoFrontProxy.into());
     }
     Ok(())
-}
-
-/// Checks that what is wanted is built for kubeadm's layout.
-fn kubeadm(intent: &Intent) -> Result<(), Refusal> {
-    let built = match intent.why {
-        Why::ReplaceCa => matches!(intent.strategy, None | Some(Strategy::CrossSigned)),
-        Why::Recover => true,
-        Why::Renew => matches!(intent.strategy, None | Some(Strategy::SameCa)),
-        Why::ExtendCa | Why::Compromised => false,
-    };
-    if built && intent.scope == Scope::All {
-        return Ok(());
-    }
-    Err(RefusalReason::NotForLayout(intent.to_string()).into())
 }
 
 /// Checks that the front proxy's certificates can be replaced by themselves.
