@@ -199,13 +199,27 @@ pub(crate) fn parse_from(argv: impl IntoIterator<Item = OsString>) -> Result<Par
 }
 
 /// The whole command line as clap knows it: for manual pages and completions.
+///
+/// Which arguments a verb needs depends on how it names its cluster: a cluster file may say how the nodes are reached, and
+/// an apimodel does not.
 pub(crate) fn command() -> clap::Command {
-    Cli::command()
+    /// The verbs that may be given a cluster file.
+    const WITH_CLUSTER_FILE: [&str; 7] = ["check", "plan", "rotate", "resume", "undo", "recover", "verify"];
+    const KEY: &str = "linux_ssh_private_key";
+    let key = |verb: clap::Command| verb.mut_arg(KEY, |arg| arg.required_unless_present("ssh_agent"));
+    let mut command = Cli::command().mut_subcommand("rotate-certs", key);
+    for verb in WITH_CLUSTER_FILE {
+        command = command.mut_subcommand(verb, |verb| {
+            verb.mut_arg(KEY, |arg| arg.required_unless_present_any(["ssh_agent", "cluster"]))
+                .mut_arg("ssh_host", |arg| arg.required_unless_present("cluster"))
+        });
+    }
+    command
 }
 
 fn parse(typed: &[OsString]) -> Result<Cli, clap::Error> {
-    let matches = Cli::command().try_get_matches_from(typed)?;
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut Cli::command()))
+    let matches = command().try_get_matches_from(typed)?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command()))
 }
 
 #[cfg(test)]
