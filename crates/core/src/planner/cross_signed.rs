@@ -22,16 +22,17 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Running, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, of_pair, restart_in_order,
-    staged_authorities, tls_secret_leaf,
+    Master, Running, Scene, ca, cluster_ca, front_proxy_roots, of_pair, restart_in_order, tls_secret_leaf,
 };
+use super::told::{kept, notices};
+use super::transition;
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};
 use crate::inventory::{CaRef, Inventory, Server};
-use crate::layout::{self, Pair, certificate_file, manifest_file};
+use crate::layout::{self, Pair, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
 use crate::model::{Component, Generation, Layout, LeafId, Node, OperatingSystem, Role, TrustDomain};
-use crate::plan::{Action, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
+use crate::plan::{Action, FileWrite, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
 
 const OLD: Generation = Generation::Old;
 const NEW: Generation = Generation::New;
@@ -57,26 +58,8 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
 }
 
 fn prepare(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
-    let transition = |master: &Master<'_>| {
-        let leaf = scene.layout.api_server(master.node).leaf;
-        let key = |generation| vec![Part::LeafKey(leaf.clone(), generation)];
-        let crossed = chain(&leaf, TrustDomain::Cluster, ChainForm::WithCross);
-        let mut files = vec![
-            scene.staged("client-ca.crt", vec![cluster_ca(OLD), cluster_ca(NEW)], layout::public()),
-            scene.staged("ca.crt", vec![cluster_ca(NEW)], layout::public()),
-            scene.staged("ca.key", vec![Part::CaKey(TrustDomain::Cluster, NEW)], layout::private()),
-            scene.staged("apiserver.key", key(NEW), layout::private()),
-            scene.staged("apiserver.crt", crossed, layout::public()),
-        ];
-        if scene.layout.tokens_hang_on_tls_key() {
-            files.push(scene.staged("token-old.key", key(OLD), layout::private()));
-            files.push(token_signing_key(scene, master, first_signer(scene, master)));
-        }
-        files.extend(staged_authorities(scene));
-        files
-    };
     let mut phase = PhaseBuilder::new(PhaseName::Prepare, numbers);
-    scene.prepare(&mut phase, transition);
+    scene.prepare(&mut phase, |master| transition::files(scene, master));
     phase.barrier([Predicate::EtcdHealthy]);
     // New connections will be diverted to neighbours, and a kubelet that starts asks one of them for its node.
     phase.barrier(scene.masters.iter().map(Master::ready));
@@ -121,7 +104,7 @@ fn introduce(scene: &Scene<'_>, numbers: &mut Numbers) -> Result<Phase, PlanErro
         hot,
     );
     for master in &scene.masters {
-        let manifest = transition_manifest(scene, master)?;
+        let manifest = transition::api_server_manifest(scene, master)?;
         before = scene.visit(
             &mut phase,
             master,
@@ -157,9 +140,13 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     // that there is one to lead at any time.
     let mut controller_managers: Vec<StepId> = Vec::new();
     for master in &scene.masters {
-        let manifest = issuing_manifest(scene, master)?;
+        let manifest = transition::issuing_manifest(scene, master)?;
         let mut after = controller_managers.last().copied();
-        let files = kubeconfigs(scene, master.node, Reader::Component(Component::ControllerManager));
+        let files = transition::kubeconfigs(
+            scene,
+            master.node,
+            transition::Reader::Component(Component::ControllerManager),
+        );
         if !files.is_empty() {
             let title = "give kube-controller-manager new credentials";
             after = Some(phase.step(master.target(), title, Action::Write { files }, after));
@@ -192,7 +179,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     let mut before: Vec<StepId> = Vec::new();
     let mut done = Vec::new();
     for (position, master) in scene.masters.iter().enumerate() {
-        let files = control_plane_files(scene, master);
+        let files = transition::control_plane_files(scene, master);
         let after = before.iter().copied().chain([controller_managers[position]]);
         let flipped =
             phase.step(master.target(), "trust and issue with the new CA", Action::Write { files }, after);
@@ -287,13 +274,21 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         phase.barrier([
             master.apiserver_presents(ChainForm::WithCross),
             master.apiserver_advertises(both),
-            started_after(master, Component::ApiServer, read_at_start(scene, master, Component::ApiServer)),
+            started_after(
+                master,
+                Component::ApiServer,
+                transition::read_at_start(scene, master, Component::ApiServer),
+            ),
             started_after(
                 master,
                 Component::ControllerManager,
-                read_at_start(scene, master, Component::ControllerManager),
+                transition::read_at_start(scene, master, Component::ControllerManager),
             ),
-            started_after(master, Component::Scheduler, read_at_start(scene, master, Component::Scheduler)),
+            started_after(
+                master,
+                Component::Scheduler,
+                transition::read_at_start(scene, master, Component::Scheduler),
+            ),
         ]);
     }
     for node in scene.nodes() {
@@ -452,22 +447,6 @@ pub(super) fn clean_up(scene: &Scene<'_>, phase: &mut PhaseBuilder<'_>, node: &N
     phase.step(on, "remove backups and staged files", Action::Remove { paths }, []);
 }
 
-/// The key that an API server signs tokens with, in a file of its own: when it changes, the manifest does not, and the
-/// kubelet starts a process that has ended again at once where it would take its time over another manifest.
-pub(super) const TOKEN_SIGNING_KEY: &str = "token-signing.key";
-
-fn token_signing_key(scene: &Scene<'_>, master: &Master<'_>, signer: Generation) -> FileWrite {
-    let leaf = scene.layout.api_server(master.node).leaf;
-    scene.staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(leaf, signer)], layout::private())
-}
-
-/// Which key an API server signs tokens with after its first visit: the old one, but for the last one visited. All the
-/// others accept tokens of both keys by then.
-fn first_signer(scene: &Scene<'_>, master: &Master<'_>) -> Generation {
-    let last = scene.masters.last().is_some_and(|last| last.node.name == master.node.name);
-    if last { NEW } else { OLD }
-}
-
 /// Lets an API server sign tokens with the new key.
 fn sign_with_new_key(
     scene: &Scene<'_>,
@@ -475,108 +454,11 @@ fn sign_with_new_key(
     master: &Master<'_>,
     after: StepId,
 ) -> StepId {
-    let files = vec![token_signing_key(scene, master, NEW)];
+    let files = vec![transition::token_signing_key(scene, master, NEW)];
     let written =
         phase.step(master.target(), "sign tokens with the new key", Action::Write { files }, [after]);
     let action = Action::EndProcess { component: Component::ApiServer };
     phase.step(master.target(), "restart kube-apiserver", action, [written])
-}
-
-/// The API server's manifest while two generations are about: everything that the run changes is read from the
-/// transition directory, so that files at their usual places can change without being read in between.
-fn transition_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Result<Content, PlanError> {
-    let at = |name| scene.layout.transition_file(name);
-    let mut flags: Vec<(&str, &[String])> = Vec::new();
-    let (client_ca, certificate, key) = ([at("client-ca.crt")], [at("apiserver.crt")], [at("apiserver.key")]);
-    flags.extend([
-        ("client-ca-file", &client_ca[..]),
-        ("tls-cert-file", &certificate[..]),
-        ("tls-private-key-file", &key[..]),
-    ]);
-    let (both, signing) = ([at("token-old.key"), at("apiserver.key")], [at(TOKEN_SIGNING_KEY)]);
-    if scene.layout.tokens_hang_on_tls_key() {
-        flags.push(("service-account-key-file", &both[..]));
-        flags.push(("service-account-signing-key-file", &signing[..]));
-    }
-    master.apiserver_manifest(&flags)
-}
-
-/// The controller manager's manifest while it publishes and issues with the new CA, and its files do not hold that yet.
-fn issuing_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Result<Content, PlanError> {
-    let at = |name| [scene.layout.transition_file(name)];
-    let (certificate, key, token) = (at("ca.crt"), at("ca.key"), at("apiserver.key"));
-    let mut flags: Vec<(&str, &[String])> = vec![
-        ("root-ca-file", &certificate[..]),
-        ("cluster-signing-cert-file", &certificate[..]),
-        ("cluster-signing-key-file", &key[..]),
-    ];
-    if scene.layout.tokens_hang_on_tls_key() {
-        flags.push(("service-account-private-key-file", &token[..]));
-    }
-    master.controller_manager_manifest(&flags)
-}
-
-/// Who reads a kubeconfig.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reader {
-    /// This component.
-    Component(Component),
-    /// Another one, or people.
-    Other(Component),
-}
-
-/// The kubeconfigs of a control plane for a reader, in the new generation. AKS engine's components have none that holds
-/// its credentials.
-fn kubeconfigs(scene: &Scene<'_>, node: &Node, reader: Reader) -> Vec<FileWrite> {
-    let wanted = |own: &layout::Kubeconfig| match reader {
-        Reader::Component(component) => own.reader == Some(component),
-        Reader::Other(component) => own.reader != Some(component),
-    };
-    scene.kubeconfigs(node).into_iter().filter(wanted).map(|own| scene.new_kubeconfig(own)).collect()
-}
-
-/// What changes on a control plane when its trust and its issuing move over.
-fn control_plane_files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
-    let mut files = scene.kubelet_files(master.node, vec![cluster_ca(NEW)]);
-    let (trusted, key) = scene.layout.authority(TrustDomain::Cluster);
-    let keys = scene.authority_files(master.node, TrustDomain::Cluster);
-    files.extend(keys.into_iter().filter(|file| file.path != trusted && Some(&file.path) == key.as_ref()));
-    if scene.layout.etcd_domain() == TrustDomain::Etcd {
-        files.extend(scene.authority_files(master.node, TrustDomain::Etcd));
-    }
-    if scene.front_proxy_ca().is_some() {
-        files.extend(front_proxy_pair(scene, master.node));
-        // The CA itself was extended, and shrinks last.
-        let (trusted, _) = scene.layout.authority(TrustDomain::FrontProxy);
-        let keys = scene.authority_files(master.node, TrustDomain::FrontProxy);
-        files.extend(keys.into_iter().filter(|file| file.path != trusted));
-    }
-    files.extend(kubeconfigs(scene, master.node, Reader::Other(Component::ControllerManager)));
-    files
-}
-
-/// What a component of a control plane reads at its start only, among what the phase *switch* changes.
-fn read_at_start(scene: &Scene<'_>, master: &Master<'_>, component: Component) -> Vec<String> {
-    let aks_engine = scene.layout == Layout::AksEngine;
-    let own = scene.kubeconfigs(master.node).into_iter().filter(|own| own.reader == Some(component));
-    let mut files: Vec<String> = own.map(|own| own.path).collect();
-    match component {
-        Component::ApiServer => {
-            files.push(manifest_file(component));
-            if scene.layout.tokens_hang_on_tls_key() {
-                files.push(scene.layout.transition_file(TOKEN_SIGNING_KEY));
-            }
-        }
-        Component::ControllerManager => {
-            files.extend([manifest_file(component), scene.layout.authority(TrustDomain::Cluster).0]);
-            if scene.layout.tokens_hang_on_tls_key() {
-                files.push(scene.layout.api_server(master.node).key());
-            }
-        }
-        _ if aks_engine => files.extend([certificate_file("ca.crt"), certificate_file("client.crt")]),
-        _ => {}
-    }
-    files
 }
 
 pub(super) fn replace_apiserver(
@@ -760,90 +642,4 @@ pub(super) fn admin_kubeconfig(scene: &Scene<'_>, node: &crate::model::NodeName)
         key: Part::LeafKey(leaf, NEW),
     };
     Some(FileWrite { path, content, access: None })
-}
-
-pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
-    let api = scene.inventory.api.seen();
-    let mut kept: Vec<Kept> = api
-        .into_iter()
-        .flat_map(|api| &api.job_pods)
-        .map(|pod| Kept {
-            id: format!("pod {pod}"),
-            why: "belongs to a Job, which is left to finish; it may hold the old CA and an old token until then".to_owned(),
-        })
-        .collect();
-    if scene.tls_secrets().next().is_none() {
-        kept.extend(scene.ca_bundles().map(|holder| {
-            Kept {
-                id: holder.to_string(),
-                why:
-                    "trusts the old CA, but no Secret is known with a certificate of that CA for it to verify"
-                        .to_owned(),
-            }
-        }));
-    }
-    if scene.layout == Layout::Kubeadm {
-        kept.extend(kept_by_kubeadm(scene));
-    }
-    if scene.present_front_proxy_ca().is_some() && scene.front_proxy_ca().is_none() {
-        kept.push(Kept {
-            id: "the front proxy's CA and certificate".to_owned(),
-            why: "out of scope, which is the cluster CA alone".to_owned(),
-        });
-    }
-    kept
-}
-
-/// What a change of the CAs leaves as it is in kubeadm's layout.
-fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
-    let mut kept = vec![Kept {
-        id: "the key pair of service-account tokens".to_owned(),
-        why: "no certificate hangs on it; tokens stay good".to_owned(),
-    }];
-    let api = scene.inventory.api.seen();
-    kept.extend(
-        api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
-            id: format!("token Secret {}", secret.object),
-            why: "the key that signed its token stays; the CA in it is brought up to date by Kubernetes"
-                .to_owned(),
-        }),
-    );
-    for node in scene.nodes() {
-        let path = scene.layout.kubelet_serving_file(node.system);
-        if scene.facts(&node.name).is_some_and(|facts| facts.file(&path).is_some()) {
-            kept.push(Kept {
-                id: format!("{path} on {}", node.name),
-                why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
-            });
-        }
-    }
-    kept
-}
-
-pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
-    let mut notices = windows::notices(scene);
-    if scene.is_cluster_alone() {
-        notices.push(
-            "In this layout etcd's certificates are of the cluster CA, and the API server's key signs service-account tokens: both are replaced along with the cluster CA."
-                .to_owned(),
-        );
-    }
-    if scene.masters.len() == 1 {
-        notices.push(
-            "The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start, twice."
-                .to_owned(),
-        );
-    }
-    if let Some(api) = scene.inventory.api.seen() {
-        for pod in &api.bare_pods {
-            notices.push(format!("Pod {pod} has no controller; it will be deleted and created again from its own specification."));
-        }
-        for secret in api.token_secrets.iter().filter(|_| scene.layout.tokens_hang_on_tls_key()) {
-            notices.push(format!(
-                "The token in Secret {} will be signed anew; a pod that mounts it sees the new one up to 90 s later and may be refused until then.",
-                secret.object
-            ));
-        }
-    }
-    notices
 }

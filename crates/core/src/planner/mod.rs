@@ -18,6 +18,8 @@ mod refusal;
 mod renew;
 #[cfg(test)]
 mod tests;
+mod told;
+mod transition;
 mod undo;
 mod windows;
 

@@ -18,9 +18,8 @@ use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{kubelet_trusts, published_predicates};
 use super::common::{Master, Running, Scene, ca, restart_in_order};
-use super::cross_signed::{
-    TOKEN_SIGNING_KEY, advertised, end, restart_etcd, started_after, yield_leadership,
-};
+use super::cross_signed::{advertised, end, restart_etcd, started_after, yield_leadership};
+use super::transition::TOKEN_SIGNING_KEY;
 use crate::intent::{Limits, Strategy};
 use crate::inventory::{CaRef, Inventory};
 use crate::layout::{self, manifest_file};

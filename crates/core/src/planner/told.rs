@@ -1,0 +1,92 @@
+//! What plans that replace CAs tell beforehand: what stays as it is, and what the operator should know.
+
+use super::common::Scene;
+use super::windows;
+use crate::model::Layout;
+use crate::plan::Kept;
+
+pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
+    let api = scene.inventory.api.seen();
+    let mut kept: Vec<Kept> = api
+        .into_iter()
+        .flat_map(|api| &api.job_pods)
+        .map(|pod| Kept {
+            id: format!("pod {pod}"),
+            why: "belongs to a Job, which is left to finish; it may hold the old CA and an old token until then".to_owned(),
+        })
+        .collect();
+    if scene.tls_secrets().next().is_none() {
+        kept.extend(scene.ca_bundles().map(|holder| {
+            Kept {
+                id: holder.to_string(),
+                why:
+                    "trusts the old CA, but no Secret is known with a certificate of that CA for it to verify"
+                        .to_owned(),
+            }
+        }));
+    }
+    if scene.layout == Layout::Kubeadm {
+        kept.extend(kept_by_kubeadm(scene));
+    }
+    if scene.present_front_proxy_ca().is_some() && scene.front_proxy_ca().is_none() {
+        kept.push(Kept {
+            id: "the front proxy's CA and certificate".to_owned(),
+            why: "out of scope, which is the cluster CA alone".to_owned(),
+        });
+    }
+    kept
+}
+
+/// What a change of the CAs leaves as it is in kubeadm's layout.
+fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
+    let mut kept = vec![Kept {
+        id: "the key pair of service-account tokens".to_owned(),
+        why: "no certificate hangs on it; tokens stay good".to_owned(),
+    }];
+    let api = scene.inventory.api.seen();
+    kept.extend(
+        api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
+            id: format!("token Secret {}", secret.object),
+            why: "the key that signed its token stays; the CA in it is brought up to date by Kubernetes"
+                .to_owned(),
+        }),
+    );
+    for node in scene.nodes() {
+        let path = scene.layout.kubelet_serving_file(node.system);
+        if scene.facts(&node.name).is_some_and(|facts| facts.file(&path).is_some()) {
+            kept.push(Kept {
+                id: format!("{path} on {}", node.name),
+                why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
+            });
+        }
+    }
+    kept
+}
+
+pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
+    let mut notices = windows::notices(scene);
+    if scene.is_cluster_alone() {
+        notices.push(
+            "In this layout etcd's certificates are of the cluster CA, and the API server's key signs service-account tokens: both are replaced along with the cluster CA."
+                .to_owned(),
+        );
+    }
+    if scene.masters.len() == 1 {
+        notices.push(
+            "The cluster has one control plane: its API will be away for as long as kube-apiserver takes to start, twice."
+                .to_owned(),
+        );
+    }
+    if let Some(api) = scene.inventory.api.seen() {
+        for pod in &api.bare_pods {
+            notices.push(format!("Pod {pod} has no controller; it will be deleted and created again from its own specification."));
+        }
+        for secret in api.token_secrets.iter().filter(|_| scene.layout.tokens_hang_on_tls_key()) {
+            notices.push(format!(
+                "The token in Secret {} will be signed anew; a pod that mounts it sees the new one up to 90 s later and may be refused until then.",
+                secret.object
+            ));
+        }
+    }
+    notices
+}
