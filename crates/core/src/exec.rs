@@ -466,6 +466,7 @@ mod tests {
             limits: Limits::default(),
             authorities: Vec::new(),
             leaves: Vec::new(),
+            key_pairs: Vec::new(),
             phases: vec![
                 Phase {
                     name: PhaseName::Introduce,

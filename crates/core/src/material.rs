@@ -22,6 +22,8 @@ pub enum Part {
     Leaf(LeafId, Generation),
     /// A leaf's private key.
     LeafKey(LeafId, Generation),
+    /// The public half of a key pair that has no certificate.
+    PublicKey(LeafId, Generation),
 }
 
 impl Part {

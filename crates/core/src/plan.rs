@@ -36,6 +36,9 @@ pub struct Plan {
     pub authorities: Vec<AuthorityOrder>,
     /// Leaves to be issued, before anything is touched.
     pub leaves: Vec<LeafOrder>,
+    /// Key pairs without a certificate to be made, before anything is touched.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key_pairs: Vec<KeyPairOrder>,
     /// What is done, in order.
     pub phases: Vec<Phase>,
     /// What is left as it is, and why.
@@ -121,6 +124,15 @@ pub struct LeafOrder {
     pub shape: LeafShape,
     /// Its key.
     pub key: KeyOrder,
+}
+
+/// A key pair that has no certificate: the one that signs service-account tokens, where that is no TLS key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPairOrder {
+    /// Its name.
+    pub id: LeafId,
+    /// Its algorithm and size, for example `rsa-2048`.
+    pub algorithm: String,
 }
 
 /// Which key a certificate is to be for. Written as one word: `same`, or an algorithm with its size.

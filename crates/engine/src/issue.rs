@@ -9,7 +9,7 @@ use std::thread;
 
 use jiff::{SignedDuration, Timestamp};
 use kubecert_core::model::{LeafId, NodeName, TrustDomain};
-use kubecert_core::plan::{AuthorityOrder, KeyOrder, LeafOrder, LeafShape, Plan};
+use kubecert_core::plan::{AuthorityOrder, KeyOrder, KeyPairOrder, LeafOrder, LeafShape, Plan};
 use kubecert_pki::{
     Certificate, DistinguishedName, Issuer, KeyAlgorithm, PrivateKey, Serial, SubjectAltName, Template,
     Validity, cross_sign, issue, same_key_reissue_ca, self_signed_ca,
@@ -79,7 +79,16 @@ pub fn make(
     let given = |order: &LeafOrder| vault.new.leaf_keys.get(&order.id).cloned();
     let of_leaves = leaves.iter().filter(|order| given(order).is_none());
     let of_leaves = of_leaves.map(|order| (format!("the key of {}", order.id), &order.key));
-    let wanted: Vec<(String, &str)> = of_authorities
+    let pairs: Vec<&KeyPairOrder> =
+        plan.key_pairs.iter().filter(|order| !vault.new.leaf_keys.contains_key(&order.id)).collect();
+    let of_pairs: Vec<(String, KeyOrder)> = pairs
+        .iter()
+        .map(|order| (format!("key pair {}", order.id), KeyOrder::New(order.algorithm.clone())))
+        .collect();
+    let wanted: Vec<(String, &str)> = of_pairs
+        .iter()
+        .map(|(what, key)| (what.clone(), key))
+        .chain(of_authorities)
         .chain(of_leaves)
         .filter_map(|(what, key)| match key {
             KeyOrder::New(algorithm) => Some((what, algorithm.as_str())),
@@ -87,6 +96,8 @@ pub fn make(
         })
         .collect();
     let mut keys = generate(&wanted, progress)?.into_iter();
+    let made: Vec<(LeafId, PrivateKey)> =
+        pairs.iter().map(|order| order.id.clone()).zip(keys.by_ref()).collect();
 
     for order in authorities {
         let what = format!("the new {} CA", order.domain);
@@ -115,6 +126,7 @@ pub fn make(
         })?;
         vault.cross.insert(order.domain, cross);
     }
+    vault.new.leaf_keys.extend(made);
     // Where no CA is ordered, the one in force issues.
     let issuing = |domain: TrustDomain| {
         let replaced = plan.authorities.iter().any(|authority| authority.domain == domain);

@@ -159,7 +159,7 @@ fn check_vault(run: &RunDir, plan: &Plan, vault: &Vault, records: &[Record]) -> 
     let index = run.vault_index();
     // On the way back nothing is needed but what servers of the lost run present.
     let reconstructed = records.iter().any(|record| record.what == What::Reconstructed);
-    let lacking = if reconstructed { mismatch(&vault.new) } else { lacking(plan, vault) };
+    let lacking = if reconstructed { mismatch(plan, &vault.new) } else { lacking(plan, vault) };
     if let Some(what) = lacking {
         return Err(Misfit::Incomplete { index, what });
     }
@@ -193,10 +193,15 @@ fn lacking(plan: &Plan, vault: &Vault) -> Option<String> {
             return Some(format!("the key of the new certificate {}", order.id));
         }
     }
-    mismatch(&vault.new)
+    for order in &plan.key_pairs {
+        if !vault.new.leaf_keys.contains_key(&order.id) {
+            return Some(format!("the new key pair {}", order.id));
+        }
+    }
+    mismatch(plan, &vault.new)
 }
 
-fn mismatch(set: &PkiSet) -> Option<String> {
+fn mismatch(plan: &Plan, set: &PkiSet) -> Option<String> {
     let authority = set.authority_keys.iter().find(|(domain, key)| {
         set.authorities.get(domain).is_none_or(|certificate| !key.matches(certificate))
     });
@@ -206,6 +211,7 @@ fn mismatch(set: &PkiSet) -> Option<String> {
     let leaf = set
         .leaf_keys
         .iter()
+        .filter(|(leaf, _)| !plan.key_pairs.iter().any(|order| order.id == **leaf))
         .find(|(leaf, key)| set.leaves.get(leaf).is_none_or(|certificate| !key.matches(certificate)));
     leaf.map(|(leaf, _)| format!("a key that fits the new certificate {leaf}"))
 }

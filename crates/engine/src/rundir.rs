@@ -420,6 +420,10 @@ impl RunDir {
                     drop(vault.set_mut(generation).leaf_keys.insert(leaf, key()?))
                 }
                 Part::Cross(domain) => drop(vault.cross.insert(domain, certificate()?)),
+                // Public halves are told by their keys, and are never kept.
+                Part::PublicKey(..) => {
+                    return Err(content("the vault keeps no public keys".to_owned()));
+                }
             }
         }
         Ok(vault)

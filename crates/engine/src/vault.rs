@@ -136,12 +136,12 @@ impl Vault {
             Part::Ca(domain, generation) => self.set(*generation).authorities.get(domain),
             Part::Cross(domain) => self.cross.get(domain),
             Part::Leaf(leaf, generation) => self.set(*generation).leaves.get(leaf),
-            Part::CaKey(..) | Part::LeafKey(..) => None,
+            Part::CaKey(..) | Part::LeafKey(..) | Part::PublicKey(..) => None,
         };
         found.ok_or_else(|| VaultError::Missing(part.clone()))
     }
 
-    /// The key that a part names.
+    /// The key that a part names, or of which it names the public half.
     ///
     /// # Errors
     ///
@@ -149,7 +149,9 @@ impl Vault {
     pub fn key(&self, part: &Part) -> Result<&PrivateKey, VaultError> {
         let found = match part {
             Part::CaKey(domain, generation) => self.set(*generation).authority_keys.get(domain),
-            Part::LeafKey(leaf, generation) => self.set(*generation).leaf_keys.get(leaf),
+            Part::LeafKey(leaf, generation) | Part::PublicKey(leaf, generation) => {
+                self.set(*generation).leaf_keys.get(leaf)
+            }
             Part::Ca(..) | Part::Cross(_) | Part::Leaf(..) => None,
         };
         found.ok_or_else(|| VaultError::Missing(part.clone()))
@@ -163,7 +165,9 @@ impl Vault {
     pub fn pem(&self, parts: &[Part]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let mut bytes = Zeroizing::new(Vec::new());
         for part in parts {
-            if part.is_secret() {
+            if matches!(part, Part::PublicKey(..)) {
+                bytes.extend_from_slice(self.key(part)?.public_key_pem()?.as_bytes());
+            } else if part.is_secret() {
                 bytes
                     .extend_from_slice(self.key(part)?.to_pem(KeyEncoding::Pkcs1OrSec1)?.expose().as_bytes());
             } else {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kubecert_cloud::apimodel::write_private;
 use kubecert_cloud::cluster_file::{ClusterFile, ControlPlane};
-use kubecert_core::layout::kubeadm;
+use kubecert_core::layout::{self, kubeadm};
 use kubecert_core::material::Part;
 use kubecert_core::model::{
     Cluster, ClusterName, Generation, KubernetesVersion, Layout, LeafId, Node, NodeName, OperatingSystem,
@@ -171,6 +171,9 @@ async fn read_pki(nodes: &dyn Nodes, node: &Node) -> PortResult<PkiSet> {
         set.leaves.insert(leaf.clone(), certificate(&path, &read(nodes, node, &path).await?, node)?);
         set.leaf_keys.insert(leaf, private_key(&key, &read(nodes, node, &key).await?, node)?);
     }
+    let path = format!("{}.key", kubeadm::SERVICE_ACCOUNT);
+    set.leaf_keys
+        .insert(layout::service_account(), private_key(&path, &read(nodes, node, &path).await?, node)?);
     let path = format!("{}/admin.conf", kubeadm::DIRECTORY);
     let [client, key] = client_credentials(&read(nodes, node, &path).await?).map_err(|error| {
         PortError::new(Fault::Failed, format!("cannot use {path} on {}", node.name), error)

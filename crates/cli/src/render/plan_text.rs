@@ -245,6 +245,7 @@ mod tests {
                 shape: LeafShape::Like(String::new()),
                 key: KeyOrder::New("rsa-4096".to_owned()),
             }],
+            key_pairs: Vec::new(),
             phases: vec![
                 phase(
                     PhaseName::Introduce,

@@ -76,14 +76,19 @@ fn seen(predicate: &Predicate) -> Vec<Part> {
 pub(super) fn is_ordered(plan: &Plan, part: &Part) -> bool {
     let ca = |wanted: TrustDomain| plan.authorities.iter().find(|order| order.domain == wanted);
     let leaf = |wanted| plan.leaves.iter().find(|order| &order.id == wanted);
+    let pair = |wanted| plan.key_pairs.iter().any(|order| &order.id == wanted);
     match part {
         Part::Ca(domain, Generation::New) | Part::CaKey(domain, Generation::New) => ca(*domain).is_some(),
         Part::Cross(domain) => ca(*domain).is_some_and(|order| order.cross_signed),
         Part::Leaf(id, Generation::New) => leaf(id).is_some(),
-        Part::LeafKey(id, Generation::New) => leaf(id).is_some_and(|order| order.key != KeyOrder::Same),
+        Part::LeafKey(id, Generation::New) => {
+            leaf(id).is_some_and(|order| order.key != KeyOrder::Same) || pair(id)
+        }
+        Part::PublicKey(id, Generation::New) => pair(id),
         Part::Ca(_, Generation::Old)
         | Part::CaKey(_, Generation::Old)
         | Part::Leaf(_, Generation::Old)
-        | Part::LeafKey(_, Generation::Old) => true,
+        | Part::LeafKey(_, Generation::Old)
+        | Part::PublicKey(_, Generation::Old) => true,
     }
 }

@@ -39,6 +39,28 @@ fn it_goes_back_from_every_step() {
     }
 }
 
+/// Where a key may be in wrong hands, the one that signs tokens changes, too, and no token of the old key is left.
+#[test]
+fn a_stolen_token_key_is_replaced_and_goes_back() {
+    for minor in [20, 34] {
+        let inventory = kubeadm(&Shape { minor, ..Shape::sized(3, 1) });
+        let intent = Intent::new(Why::Compromised);
+        let plan = planner::plan(&inventory, &intent, &naming()).unwrap();
+        assert_eq!(plan.key_pairs.len(), 1);
+        let found = check::plan(&plan, &inventory);
+        assert!(found.is_empty(), "1.{minor}\n{}", listed(&found));
+        let found = there_and_back(&plan, &inventory, |position, last| last as usize == position % 3);
+        assert!(found.is_empty(), "1.{minor}\n{found}");
+        let mut forgetful = plan.clone();
+        for step in forgetful.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+            if let Action::Write { files } = &mut step.action {
+                files.retain(|file| !file.path.ends_with("pki/sa.pub"));
+            }
+        }
+        assert!(!check::plan(&forgetful, &inventory).is_empty(), "the old token key is good at the end");
+    }
+}
+
 /// What is there without need is not made, and what the operator has taken away does not come back.
 #[test]
 fn keys_of_cas_are_written_where_they_were() {
@@ -157,7 +179,6 @@ fn what_is_due_is_renewed_and_goes_back() {
 fn what_is_not_built_is_refused_by_name() {
     let inventory = kubeadm(&Shape::sized(3, 1));
     let intents = [
-        Intent::new(Why::Compromised),
         Intent::new(Why::ExtendCa),
         Intent { scope: Scope::EtcdCa, ..Intent::new(Why::ReplaceCa) },
         replace_ca(Some(Strategy::Bundled)),

@@ -40,7 +40,7 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
     switch.barrier([Predicate::NodeReady { node: node.clone() }]);
     let switch = switch.build();
     let mut finish = PhaseBuilder::new(PhaseName::Finish, &mut numbers);
-    let remove = Action::Remove { paths: vec![layout::stage(agent.system).to_owned()] };
+    let remove = Action::Remove { paths: scene.layout.stages(agent.system) };
     finish.step(on(), "remove backups and staged files", remove, []);
     let leaf = |id, shape| LeafOrder {
         id,
@@ -48,8 +48,11 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
         shape,
         key: KeyOrder::New("rsa-2048".to_owned()),
     };
-    let mut leaves =
-        vec![leaf(layout::kubelet_server(node), LeafShape::KubeletServer(node.clone(), agent.address))];
+    let serving = scene
+        .layout
+        .kubelet_serving(agent)
+        .map(|serving| leaf(serving.leaf, LeafShape::KubeletServer(node.clone(), agent.address)));
+    let mut leaves: Vec<LeafOrder> = serving.into_iter().collect();
     if scene.has_kubelet_client(node) && agent.system == OperatingSystem::Linux {
         leaves.push(leaf(layout::kubelet_client(node), LeafShape::KubeletClient(node.clone())));
     }
@@ -63,6 +66,7 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
         limits: Limits::default(),
         authorities: Vec::new(),
         leaves,
+        key_pairs: Vec::new(),
         phases,
         kept: Vec::new(),
         notices: vec![format!("Only node {node} is touched: it gets certificates of the CA in force.")],

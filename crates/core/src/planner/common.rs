@@ -13,8 +13,8 @@ use crate::manifest::{flag_values, set_flag};
 use crate::material::{ChainForm, Content, Part, chain};
 use crate::model::{Component, Generation, Layout, LeafId, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
-    Access, Action, AuthorityOrder, FileWrite, KeyOrder, LeafOrder, LeafShape, PlanError, Predicate, StepId,
-    Target,
+    Access, Action, AuthorityOrder, FileWrite, KeyOrder, KeyPairOrder, LeafOrder, LeafShape, PlanError,
+    Predicate, StepId, Target,
 };
 
 use super::builder::PhaseBuilder;
@@ -45,6 +45,8 @@ pub(super) struct Master<'a> {
 pub(super) struct Scene<'a> {
     pub(super) inventory: &'a Inventory,
     pub(super) layout: Layout,
+    /// Whether the key that signs service-account tokens changes along with the cluster CA.
+    pub(super) tokens_change: bool,
     pub(super) naming: &'a Naming,
     /// What the run is limited to.
     scope: Scope,
@@ -86,7 +88,9 @@ impl<'a> Scene<'a> {
             })
             .collect::<Result<Vec<_>, PlanError>>()?;
         let layout = inventory.cluster.layout;
-        Ok(Self { inventory, layout, naming, scope, masters, agents: inventory.cluster.agents().collect() })
+        let tokens_change = layout.tokens_hang_on_tls_key();
+        let agents = inventory.cluster.agents().collect();
+        Ok(Self { inventory, layout, tokens_change, naming, scope, masters, agents })
     }
 
     /// All nodes, masters in the order of their visits first.
@@ -130,6 +134,15 @@ impl<'a> Scene<'a> {
     /// Whether etcd has a CA of its own that the run is for.
     fn replaces_etcd_ca(&self) -> bool {
         self.layout.etcd_domain() == TrustDomain::Etcd && self.scope.covers(TrustDomain::Etcd)
+    }
+
+    /// The key pair of service-account tokens, where a new one is to be made that no certificate is for.
+    pub(super) fn key_pairs(&self) -> Vec<KeyPairOrder> {
+        let own = self.tokens_change && !self.layout.tokens_hang_on_tls_key();
+        // What kubeadm makes (`cmd/kubeadm/app/util/pkiutil`, NewPrivateKey with the cluster's encryptionAlgorithm).
+        let algorithm =
+            self.inventory.current_ca().map_or_else(|| "rsa-2048".to_owned(), |ca| ca.key.clone());
+        own.then(|| KeyPairOrder { id: layout::service_account(), algorithm }).into_iter().collect()
     }
 
     /// The old and new CAs, by generation, that kubecert itself verifies servers by.
@@ -371,6 +384,10 @@ impl<'a> Scene<'a> {
                 }
             }
             pairs.extend(self.front_proxy_ca().map(|_| layout.front_proxy(master.node)));
+            if !self.key_pairs().is_empty() {
+                let base = layout::kubeadm::SERVICE_ACCOUNT;
+                files.extend([format!("{base}.key"), format!("{base}.pub")]);
+            }
             files.push(manifest_file(Component::ApiServer));
             files.push(manifest_file(Component::ControllerManager));
             let kubeconfigs = layout.kubeconfigs(master.node, &self.inventory.cluster.admin_user);

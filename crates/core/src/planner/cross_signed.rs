@@ -22,12 +22,12 @@
 
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::{
-    Master, Running, Scene, ca, cluster_ca, front_proxy_roots, of_pair, restart_in_order, tls_secret_leaf,
+    Master, Running, Scene, ca, cluster_ca, front_proxy_roots, restart_in_order, tls_secret_leaf,
 };
 use super::told::{kept, notices};
 use super::transition;
 use super::{Naming, windows};
-use crate::intent::{Intent, Strategy};
+use crate::intent::{Intent, Strategy, Why};
 use crate::inventory::{CaRef, Inventory, Server};
 use crate::layout::{self, Pair, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
@@ -38,7 +38,9 @@ const OLD: Generation = Generation::Old;
 const NEW: Generation = Generation::New;
 
 pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> Result<Plan, PlanError> {
-    let scene = Scene::new(inventory, intent.scope, naming)?;
+    let mut scene = Scene::new(inventory, intent.scope, naming)?;
+    // A key that signs tokens and is no TLS key changes only where it may be in wrong hands.
+    scene.tokens_change |= intent.why == Why::Compromised;
     let mut numbers = Numbers::default();
     let phases = vec![
         prepare(&scene, &mut numbers),
@@ -50,6 +52,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     Ok(Plan {
         authorities: scene.authorities(true)?,
         leaves: scene.leaves()?,
+        key_pairs: scene.key_pairs(),
         phases,
         kept: kept(&scene),
         notices: notices(&scene),
@@ -185,7 +188,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
             phase.step(master.target(), "trust and issue with the new CA", Action::Write { files }, after);
         let kubelet = restart_kubelet(scene, &mut phase, master.node, [flipped]);
         let is_last = position + 1 == scene.masters.len();
-        let signing = if is_last || !scene.layout.tokens_hang_on_tls_key() {
+        let signing = if is_last || !scene.tokens_change {
             kubelet
         } else {
             scene.visit(
@@ -242,7 +245,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
         .api
         .seen()
         .into_iter()
-        .filter(|_| scene.layout.tokens_hang_on_tls_key())
+        .filter(|_| scene.tokens_change)
         .flat_map(|api| &api.token_secrets)
         .map(|secret| {
             phase.step(
@@ -260,7 +263,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     // directory until their last visit. This restart also gives the controllers tokens of the new key.
     let renewed: Vec<StepId> = if rolled.is_empty() { ready } else { rolled };
     for master in &scene.masters {
-        let files = of_pair(&scene.layout.api_server(master.node), ChainForm::Bare).to_vec();
+        let files = transition::settled_files(scene, master);
         let written = phase.step(
             master.target(),
             "put the new serving certificate in its place",

@@ -12,10 +12,12 @@ const PLACE: Layout = Layout::Kubeadm;
 /// Checks that what is wanted is built for this layout.
 pub(super) fn intent(intent: &Intent) -> Result<(), Refusal> {
     let built = match intent.why {
-        Why::ReplaceCa => matches!(intent.strategy, None | Some(Strategy::CrossSigned)),
+        Why::ReplaceCa | Why::Compromised => {
+            matches!(intent.strategy, None | Some(Strategy::CrossSigned))
+        }
         Why::Renew => matches!(intent.strategy, None | Some(Strategy::SameCa)),
         Why::Recover => true,
-        Why::ExtendCa | Why::Compromised => false,
+        Why::ExtendCa => false,
     };
     if built && intent.scope == Scope::All {
         return Ok(());

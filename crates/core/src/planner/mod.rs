@@ -108,6 +108,7 @@ fn frame(inventory: &Inventory, intent: &Intent, strategy: Strategy) -> Plan {
         limits: intent.limits.clone(),
         authorities: Vec::new(),
         leaves: Vec::new(),
+        key_pairs: Vec::new(),
         phases: Vec::new(),
         kept: Vec::new(),
         notices: Vec::new(),

@@ -39,11 +39,15 @@ pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
 
 /// What a change of the CAs leaves as it is in kubeadm's layout.
 fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
-    let mut kept = vec![Kept {
-        id: "the key pair of service-account tokens".to_owned(),
-        why: "no certificate hangs on it; tokens stay good".to_owned(),
-    }];
-    let api = scene.inventory.api.seen();
+    let mut kept = Vec::new();
+    let tokens_stay = !scene.tokens_change;
+    if tokens_stay {
+        kept.push(Kept {
+            id: "the key pair of service-account tokens".to_owned(),
+            why: "no certificate hangs on it; tokens stay good".to_owned(),
+        });
+    }
+    let api = scene.inventory.api.seen().filter(|_| tokens_stay);
     kept.extend(
         api.into_iter().flat_map(|api| &api.token_secrets).map(|secret| Kept {
             id: format!("token Secret {}", secret.object),
@@ -81,7 +85,7 @@ pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {
         for pod in &api.bare_pods {
             notices.push(format!("Pod {pod} has no controller; it will be deleted and created again from its own specification."));
         }
-        for secret in api.token_secrets.iter().filter(|_| scene.layout.tokens_hang_on_tls_key()) {
+        for secret in api.token_secrets.iter().filter(|_| scene.tokens_change) {
             notices.push(format!(
                 "The token in Secret {} will be signed anew; a pod that mounts it sees the new one up to 90 s later and may be refused until then.",
                 secret.object

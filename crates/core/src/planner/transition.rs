@@ -1,10 +1,10 @@
 //! What control planes read while two generations are about, in the cross-signed plan: files of ours, manifests that name
 //! them, and what takes their place.
 
-use super::common::{Master, Scene, cluster_ca, front_proxy_pair, staged_authorities};
+use super::common::{Master, Scene, cluster_ca, front_proxy_pair, of_pair, staged_authorities};
 use crate::layout::{self, certificate_file, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
-use crate::model::{Component, Generation, Layout, Node, TrustDomain};
+use crate::model::{Component, Generation, Layout, LeafId, Node, TrustDomain};
 use crate::plan::{FileWrite, PlanError};
 
 const OLD: Generation = Generation::Old;
@@ -22,8 +22,16 @@ pub(super) fn files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
         scene.staged("apiserver.key", key(NEW), layout::private()),
         scene.staged("apiserver.crt", crossed, layout::public()),
     ];
-    if scene.layout.tokens_hang_on_tls_key() {
-        files.push(scene.staged("token-old.key", key(OLD), layout::private()));
+    if scene.tokens_change {
+        if scene.layout.tokens_hang_on_tls_key() {
+            files.push(scene.staged("token-old.key", key(OLD), layout::private()));
+        } else {
+            let pair = layout::service_account;
+            let public = |generation| vec![Part::PublicKey(pair(), generation)];
+            files.push(scene.staged("token-old.pub", public(OLD), layout::public()));
+            files.push(scene.staged("token-new.pub", public(NEW), layout::public()));
+            files.push(scene.staged("token-new.key", vec![Part::LeafKey(pair(), NEW)], layout::private()));
+        }
         files.push(token_signing_key(scene, master, first_signer(scene, master)));
     }
     files.extend(staged_authorities(scene));
@@ -35,8 +43,17 @@ pub(super) fn files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
 pub(super) const TOKEN_SIGNING_KEY: &str = "token-signing.key";
 
 pub(super) fn token_signing_key(scene: &Scene<'_>, master: &Master<'_>, signer: Generation) -> FileWrite {
-    let leaf = scene.layout.api_server(master.node).leaf;
-    scene.staged(TOKEN_SIGNING_KEY, vec![Part::LeafKey(leaf, signer)], layout::private())
+    let key = Part::LeafKey(token_key(scene, master), signer);
+    scene.staged(TOKEN_SIGNING_KEY, vec![key], layout::private())
+}
+
+/// Whose key signs tokens.
+pub(super) fn token_key(scene: &Scene<'_>, master: &Master<'_>) -> LeafId {
+    if scene.layout.tokens_hang_on_tls_key() {
+        scene.layout.api_server(master.node).leaf
+    } else {
+        layout::service_account()
+    }
 }
 
 /// Which key an API server signs tokens with after its first visit: the old one, but for the last one visited. All the
@@ -57,8 +74,12 @@ pub(super) fn api_server_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Res
         ("tls-cert-file", &certificate[..]),
         ("tls-private-key-file", &key[..]),
     ]);
-    let (both, signing) = ([at("token-old.key"), at("apiserver.key")], [at(TOKEN_SIGNING_KEY)]);
-    if scene.layout.tokens_hang_on_tls_key() {
+    let both = match scene.layout {
+        Layout::AksEngine => ["token-old.key", "apiserver.key"],
+        Layout::Kubeadm => ["token-old.pub", "token-new.pub"],
+    };
+    let (both, signing) = (both.map(at), [at(TOKEN_SIGNING_KEY)]);
+    if scene.tokens_change {
         flags.push(("service-account-key-file", &both[..]));
         flags.push(("service-account-signing-key-file", &signing[..]));
     }
@@ -68,13 +89,17 @@ pub(super) fn api_server_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Res
 /// The controller manager's manifest while it publishes and issues with the new CA, and its files do not hold that yet.
 pub(super) fn issuing_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Result<Content, PlanError> {
     let at = |name| [scene.layout.transition_file(name)];
-    let (certificate, key, token) = (at("ca.crt"), at("ca.key"), at("apiserver.key"));
+    let token = match scene.layout {
+        Layout::AksEngine => at("apiserver.key"),
+        Layout::Kubeadm => at("token-new.key"),
+    };
+    let (certificate, key) = (at("ca.crt"), at("ca.key"));
     let mut flags: Vec<(&str, &[String])> = vec![
         ("root-ca-file", &certificate[..]),
         ("cluster-signing-cert-file", &certificate[..]),
         ("cluster-signing-key-file", &key[..]),
     ];
-    if scene.layout.tokens_hang_on_tls_key() {
+    if scene.tokens_change {
         flags.push(("service-account-private-key-file", &token[..]));
     }
     master.controller_manager_manifest(&flags)
@@ -127,18 +152,41 @@ pub(super) fn read_at_start(scene: &Scene<'_>, master: &Master<'_>, component: C
     match component {
         Component::ApiServer => {
             files.push(manifest_file(component));
-            if scene.layout.tokens_hang_on_tls_key() {
+            if scene.tokens_change {
                 files.push(scene.layout.transition_file(TOKEN_SIGNING_KEY));
             }
         }
         Component::ControllerManager => {
             files.extend([manifest_file(component), scene.layout.authority(TrustDomain::Cluster).0]);
-            if scene.layout.tokens_hang_on_tls_key() {
-                files.push(scene.layout.api_server(master.node).key());
-            }
+            files.extend(token_file(scene, master));
         }
         _ if aks_engine => files.extend([certificate_file("ca.crt"), certificate_file("client.crt")]),
         _ => {}
+    }
+    files
+}
+
+/// The file of the key with which controller managers sign tokens, at its usual place; `None` where it stays.
+pub(super) fn token_file(scene: &Scene<'_>, master: &Master<'_>) -> Option<String> {
+    let path = match scene.layout {
+        Layout::AksEngine => scene.layout.api_server(master.node).key(),
+        Layout::Kubeadm => format!("{}.key", layout::kubeadm::SERVICE_ACCOUNT),
+    };
+    scene.tokens_change.then_some(path)
+}
+
+/// What comes to its usual place once nobody reads it any more: the serving certificate, and the keys of tokens.
+pub(super) fn settled_files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
+    let mut files = of_pair(&scene.layout.api_server(master.node), ChainForm::Bare).to_vec();
+    if !scene.key_pairs().is_empty() {
+        let (base, pair) = (layout::kubeadm::SERVICE_ACCOUNT, layout::service_account);
+        let write = |ending: &str, part| FileWrite {
+            path: format!("{base}.{ending}"),
+            content: Content::one(part),
+            access: None,
+        };
+        files.push(write("key", Part::LeafKey(pair(), NEW)));
+        files.push(write("pub", Part::PublicKey(pair(), NEW)));
     }
     files
 }

@@ -19,11 +19,11 @@ use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{kubelet_trusts, published_predicates};
 use super::common::{Master, Running, Scene, ca, restart_in_order};
 use super::cross_signed::{advertised, end, restart_etcd, started_after, yield_leadership};
-use super::transition::TOKEN_SIGNING_KEY;
+use super::transition::{TOKEN_SIGNING_KEY, token_file, token_signing_key};
 use crate::intent::{Limits, Strategy};
 use crate::inventory::{CaRef, Inventory};
 use crate::layout::{self, manifest_file};
-use crate::material::{ChainForm, Content, Part};
+use crate::material::{ChainForm, Content};
 use crate::model::{Component, Generation, Layout, Node, NodeName, OperatingSystem, TrustDomain};
 use crate::plan::{
     Action, ApiObject, FileWrite, Kept, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target,
@@ -50,6 +50,7 @@ pub struct Progress {
 pub fn undo(plan: &Plan, inventory: &Inventory, progress: &Progress) -> Result<Plan, PlanError> {
     let naming = Naming { now: inventory.taken, stamp: String::new() };
     let mut scene = Scene::new(inventory, plan.scope, &naming)?;
+    scene.tokens_change |= !plan.key_pairs.is_empty();
     let diverted = diverted(plan, progress);
     // One control plane at a time: the one that was being visited comes first.
     scene.masters.sort_by_key(|master| !diverted.contains(&master.node.name));
@@ -82,6 +83,7 @@ fn way_back(plan: &Plan, phases: Vec<Phase>) -> Plan {
         limits: plan.limits.clone(),
         authorities: Vec::new(),
         leaves: Vec::new(),
+        key_pairs: Vec::new(),
         phases,
         kept: plan.kept.iter().map(back_kept).collect(),
         notices: Vec::new(),
@@ -168,7 +170,7 @@ impl Back<'_> {
     /// that is visited last does from then on.
     fn new_tokens_may_be_about(&self) -> bool {
         self.plan.strategy == Strategy::CrossSigned
-            && self.scene.layout.tokens_hang_on_tls_key()
+            && self.scene.tokens_change
             && self.scene.masters.iter().all(|master| {
                 self.replaced(PhaseName::Introduce, &master.node.name, Component::ApiServer).is_some()
             })
@@ -382,8 +384,7 @@ impl Back<'_> {
         for master in &self.scene.masters {
             let mut writes = put_back(files.get(&master.node.name));
             if aim.of == PhaseName::Switch && self.signs_with_staged_key() {
-                let key = vec![Part::LeafKey(self.scene.layout.api_server(master.node).leaf, OLD)];
-                writes.push(self.scene.staged(TOKEN_SIGNING_KEY, key, layout::private()));
+                writes.push(token_signing_key(&self.scene, master, OLD));
             }
             if !writes.is_empty() {
                 let action = Action::Write { files: writes };
@@ -484,7 +485,7 @@ impl Back<'_> {
 
     /// Whether API servers sign tokens with a key in a file of ours.
     fn signs_with_staged_key(&self) -> bool {
-        self.plan.strategy == Strategy::CrossSigned && self.scene.layout.tokens_hang_on_tls_key()
+        self.plan.strategy == Strategy::CrossSigned && self.scene.tokens_change
     }
 
     /// Controller managers go back to the manifest that they had before the phase, one after the other, and publish again
@@ -616,9 +617,7 @@ impl Back<'_> {
             let own = own.filter(|own| own.reader == Some(Component::ControllerManager));
             let mut published: Vec<String> = own.map(|own| own.path).collect();
             published.push(self.cluster_ca());
-            if layout.tokens_hang_on_tls_key() {
-                published.push(layout.api_server(master.node).key());
-            }
+            published.extend(token_file(&self.scene, master));
             phase.barrier(read(Component::ControllerManager, published));
             phase.barrier(read(Component::Etcd, vec![layout.etcd_ca()]));
             phase.barrier(read(Component::Scheduler, self.read_by_scheduler(&files, master.node)));

@@ -184,10 +184,10 @@ impl World {
                 files.extend(key);
             }
             if !layout.tokens_hang_on_tls_key() {
-                // The pair has no certificate; whoever holds either half knows which key it is.
-                let key = || Content::one(Part::LeafKey(layout::service_account(), old));
                 let at = |ending: &str| format!("{}.{ending}", layout::kubeadm::SERVICE_ACCOUNT);
-                files.extend([(at("key"), key()), (at("pub"), key())]);
+                let pair = layout::service_account;
+                files.push((at("key"), Content::one(Part::LeafKey(pair(), old))));
+                files.push((at("pub"), Content::one(Part::PublicKey(pair(), old))));
             }
         }
         files

@@ -201,7 +201,7 @@ impl World {
             strategy,
             ended,
             layout: cluster.layout,
-            tokens_change: cluster.layout.tokens_hang_on_tls_key(),
+            tokens_change: cluster.layout.tokens_hang_on_tls_key() || !plan.key_pairs.is_empty(),
             kept_keys,
             phase: PhaseName::Prepare,
             legacy_pods: !cluster.version.at_least(22),

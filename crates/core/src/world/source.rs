@@ -160,7 +160,9 @@ pub(super) fn load(disk: &Disk, from: &From) -> Loaded {
                         Part::LeafKey(leaf, _) | Part::Leaf(leaf, _) if kept.leaves.contains(leaf) => {
                             held = held.union(Generations::OLD);
                         }
-                        Part::LeafKey(_, generation) | Part::Leaf(_, generation) => {
+                        Part::LeafKey(_, generation)
+                        | Part::PublicKey(_, generation)
+                        | Part::Leaf(_, generation) => {
                             held = held.union(Generations::one(*generation));
                         }
                         _ => return Loaded::Broken(format!("{path} holds something that is no key")),
