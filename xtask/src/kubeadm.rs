@@ -21,7 +21,7 @@ pub(crate) fn current() -> Result<()> {
     let killed = rotation::kill_in(lab.process(&program, "rotate", &words)?, "switch", 8)?;
     ensure!(killed.is_none(), "it ended before step 8 of phase switch began: {killed:?}");
     lab.verb(&program, "rotate", &["--yes"])?.show()?;
-    replaced(&lab, &program, &before)?;
+    replaced(&lab, &program, &before, CERTIFICATES)?;
     tolerated(&lab.report()?)?;
     taken_back(&lab, &program)?;
     lab::let_end(lab.name(), End::Leaves)?;
@@ -30,8 +30,9 @@ pub(crate) fn current() -> Result<()> {
     lab::let_end(lab.name(), End::Everything)?;
     brought_back(&lab, &program)?;
     let before = snapshot(&lab)?;
-    lab.verb(&program, "rotate", &["--yes"])?.show().context("what was brought back cannot be rotated")?;
-    replaced(&lab, &program, &before)?;
+    let rotated = lab.verb(&program, "rotate", &["--yes", "--why", "compromised"])?.show();
+    rotated.context("what was brought back cannot be rotated")?;
+    replaced(&lab, &program, &before, EVERYTHING)?;
     lab.down()
 }
 
@@ -41,13 +42,13 @@ pub(crate) fn oldest() -> Result<()> {
     let lab = Lab::up_as("kubeadm", "test", &["--kubernetes", "1.20", "--control-planes", "1"])?;
     let before = snapshot(&lab)?;
     lab.verb(&program, "rotate", &["--yes"])?.show()?;
-    replaced(&lab, &program, &before)?;
+    replaced(&lab, &program, &before, CERTIFICATES)?;
     lab.down()
 }
 
 /// What is not built for this layout is refused before anything is touched, by its name.
 fn refusals(lab: &Lab, program: &Path) -> Result<()> {
-    let refused = lab.verb(program, "rotate", &["--yes", "--why", "compromised"])?.output()?;
+    let refused = lab.verb(program, "rotate", &["--yes", "--why", "extend-ca"])?.output()?;
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     ensure!(refused.status.code() == Some(1) && said.contains("kubeadm"), "it was not refused: {said}");
     let checked = lab.verb(program, "verify", &[])?.output()?;
@@ -75,9 +76,13 @@ fn brought_back(lab: &Lab, program: &Path) -> Result<()> {
     Ok(())
 }
 
-/// All three CAs are new since then, and everything under them.
-fn replaced(lab: &Lab, program: &Path, before: &TempDir) -> Result<()> {
-    let what = "cluster-ca,etcd-ca,front-proxy-ca,leaves";
+/// What is new after all three CAs were replaced.
+const CERTIFICATES: &str = "cluster-ca,etcd-ca,front-proxy-ca,leaves";
+/// And with them the key that signs tokens.
+const EVERYTHING: &str = "cluster-ca,etcd-ca,front-proxy-ca,leaves,service-accounts";
+
+/// These are new since then, and all is well.
+fn replaced(lab: &Lab, program: &Path, before: &TempDir, what: &str) -> Result<()> {
     judged(lab, program, &["--rotated", what, "--before", &before.path().to_string_lossy()])
 }
 

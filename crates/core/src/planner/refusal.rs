@@ -180,7 +180,7 @@ impl fmt::Display for RefusalReason {
             ),
             Self::NotForLayout(wanted) => write!(
                 f,
-                "kubecert cannot do this with kubeadm's layout yet: {wanted}; it replaces all CAs there, cross-signed, and renews leaves (--why renew)",
+                "kubecert cannot do this with kubeadm's layout yet: {wanted}; it replaces all CAs there, cross-signed (--why replace-ca or compromised), and renews leaves (--why renew)",
             ),
             Self::NoFrontProxy => f.write_str(
                 "the cluster has no front proxy (no proxy-ca.crt on its control planes); leave --scope away",
