@@ -1,7 +1,10 @@
 //! What describes a cluster: the operator's api model and certificate profile, kubeconfigs and manifests of nodes.
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use kubecert_cloud::apimodel::{ApiModel, Catalogue, CertificateProfile, Entry};
+use kubecert_cloud::cluster_file::ClusterFile;
 use kubecert_core::manifest::{ManifestError, flag_values, set_flag};
 use kubecert_engine::kubeconfig::replace_credentials;
 
@@ -24,6 +27,21 @@ pub fn apimodel(data: &[u8]) {
     let Ok(again) = ApiModel::parse(&rewritten) else { panic!("rewritten, it is an api model") };
     assert!(again.certificate_profile() == Some(&new), "rewritten, it has the new profile");
     assert!(again.rewrite_certificate_profile(&new) == rewritten, "rewritten again, it is the same file");
+}
+
+/// Cluster files: what is read names what becomes part of paths, and nothing that leads out of them.
+pub fn cluster_file(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(file) = ClusterFile::parse(text, Path::new("/cluster")) else { return };
+    let planes = file.control_planes.iter().map(|plane| &plane.name);
+    for name in planes.chain([&file.name]) {
+        assert!(!name.contains(['/', '\\']) && !name.starts_with('.'), "{name:?} leads out of a directory");
+    }
+    assert!(!file.control_planes.is_empty() && file.endpoint_port > 0);
+    let hosts = file.ssh.jump.iter().map(|(host, _)| host).chain([&file.endpoint]);
+    for host in hosts {
+        assert!(!host.is_empty() && !host.starts_with('-'), "{host:?} may be taken for an option");
+    }
 }
 
 /// Files for `--certificate-profile`, judged against a small model.

@@ -12,7 +12,7 @@ mod site;
 /// One function for each binary in `targets/`.
 pub mod targets {
     pub use crate::authority::authority;
-    pub use crate::cluster::{apimodel, certificate_profile, kubeconfig, manifest};
+    pub use crate::cluster::{apimodel, certificate_profile, cluster_file, kubeconfig, manifest};
     pub use crate::node::{known_hosts, look};
     pub use crate::pki::{certificate, csr, private_key};
     pub use crate::run::{journal, run_directory};

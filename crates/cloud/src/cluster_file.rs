@@ -260,7 +260,8 @@ fn endpoint(text: &str) -> Result<(String, u16), ClusterFileError> {
 
 fn is_host(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    text.parse::<IpAddr>().is_ok() || (!text.is_empty() && text.len() <= 253 && text.chars().all(fits))
+    let begins = text.starts_with(|c: char| c.is_ascii_alphanumeric());
+    text.parse::<IpAddr>().is_ok() || (begins && text.len() <= 253 && text.chars().all(fits))
 }
 
 fn wrong(field: &'static str, why: impl Into<String>) -> ClusterFileError {
@@ -295,6 +296,7 @@ mod tests {
             ("10.0.0.4", "shire-0", "spec.controlPlanes"),
             ("shire-1", "shire-0", "spec.controlPlanes"),
             ("host: bastion", "host: '-o ProxyCommand=x bastion", "no cluster file"),
+            ("host: bastion", "host: -bastion", "spec.ssh.jump"),
             ("  layout:", "  lay-out:", "lay-out"),
             ("v1\n", "v2\n", "kubecert.dev/v2"),
         ];

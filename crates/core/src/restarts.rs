@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::{ObjectRef, WorkloadRef};
 use crate::layout::{self, KUBELET_PKI, certificate_file, manifest_file};
-use crate::model::{Component, NodeName};
+use crate::model::{Component, Layout, NodeName};
 use crate::plan::{Action, Plan, Step, Target};
 
 /// Something that is restarted equally often and for the same reasons on some nodes.
@@ -126,11 +126,15 @@ const fn restarted_by(action: &Action) -> Option<Component> {
 /// Why pods are restarted.
 fn why_pods(plan: &Plan) -> &'static str {
     use crate::intent::Strategy;
+    // AKS engine's tokens hang on the API server's key.
+    let tokens_stay =
+        plan.key_pairs.is_empty() && plan.leaves.iter().all(|order| order.id.as_str() != "apiserver");
     match plan.strategy {
         Strategy::SameCa => "its pods may have read their serving certificate at their start only",
         Strategy::SameKey => {
             "its pods may hold the former certificate of the CA, which they read at their start only"
         }
+        Strategy::CrossSigned if tokens_stay => "its pods hold the old CA",
         Strategy::CrossSigned => "its pods hold the old CA and a token of the old key",
         Strategy::Bundled => {
             "its pods must learn of the new CA before servers use it, and need a token of the new key"
@@ -141,30 +145,41 @@ fn why_pods(plan: &Plan) -> &'static str {
 /// Why a component is restarted, by what has changed that it reads at its start only.
 fn reasons(component: Component, step: &Step, changed: &BTreeSet<String>) -> Vec<&'static str> {
     let is = |name: &str| changed.contains(&certificate_file(name));
+    // The same of kubeadm's layout, below `/etc/kubernetes`.
+    let is_kubeadm = |name: &str| changed.contains(&format!("{}/{name}", layout::kubeadm::DIRECTORY));
     let starts = |prefix: &str| changed.iter().any(|path| path.starts_with(prefix));
     let mut reasons = Vec::new();
     if matches!(&step.action, Action::ReplaceStaticPod { path, .. } if *path == manifest_file(component)) {
         reasons.push("its flags name other files for the time being, or the usual ones again");
     }
     match component {
-        Component::Etcd if is("ca.crt") => {
+        Component::Etcd if is("ca.crt") || is_kubeadm("pki/etcd/ca.crt") => {
             reasons.push("it reads the CA of its clients and peers at its start only");
         }
         Component::ApiServer => {
-            if is("ca.crt") {
+            if is("ca.crt") || is_kubeadm("pki/etcd/ca.crt") {
                 reasons.push("it reads the CA of etcd at its start only");
             }
             if is("client.crt") {
                 reasons.push("its connections to kubelets go on with the certificate of its start");
             }
-            if starts(&layout::transition_file("token-signing")) {
+            let staged = [Layout::AksEngine, Layout::Kubeadm].map(|at| at.transition_file("token-signing"));
+            if staged.iter().any(|file| starts(file)) {
                 reasons.push("it reads the key that signs tokens at its start only");
             }
         }
-        Component::ControllerManager if is("ca.crt") => {
-            reasons.push("it reads the CA that it publishes, and that it trusts, at its start only");
+        Component::ControllerManager => {
+            if is("ca.crt") || is_kubeadm("pki/ca.crt") {
+                reasons.push("it reads the CA that it publishes, and that it trusts, at its start only");
+            }
+            if is_kubeadm("controller-manager.conf") {
+                reasons.push("it reads its kubeconfig, with its own certificate, at its start only");
+            }
         }
         Component::Scheduler | Component::KubeProxy => {
+            if is_kubeadm("scheduler.conf") {
+                reasons.push("it reads its kubeconfig, with its own certificate, at its start only");
+            }
             if is("ca.crt") {
                 reasons.push("it reads the CA that it trusts at its start only");
             }
@@ -173,7 +188,7 @@ fn reasons(component: Component, step: &Step, changed: &BTreeSet<String>) -> Vec
             }
         }
         Component::Kubelet => {
-            if is("ca.crt") {
+            if is("ca.crt") || is_kubeadm("kubelet.conf") {
                 reasons.push("it reads the CA that it trusts at its start only");
             }
             if is("kubeletserver.crt") {

@@ -7,6 +7,7 @@ use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{Inventory, Observed};
 use crate::plan::{Action, PhaseName, Plan};
 use crate::planner::{self, RefusalReason};
+use crate::restarts::restarts;
 use crate::testing::{Shape, Style, end_soon, kubeadm, naming, replace_ca};
 
 fn planned(inventory: &Inventory) -> Plan {
@@ -25,6 +26,20 @@ fn all_three_cas_are_replaced_without_breaking_anything() {
                 let found = check::plan(&plan, &inventory);
                 assert!(found.is_empty(), "{masters}+{agents}, 1.{minor}\n{}", listed(&found));
             }
+        }
+    }
+}
+
+/// Whoever is restarted is told why.
+#[test]
+fn every_restart_has_a_reason() {
+    let inventory = kubeadm(&Shape::sized(3, 1));
+    for why in [Why::ReplaceCa, Why::Compromised] {
+        let plan = planner::plan(&inventory, &Intent::new(why), &naming()).unwrap();
+        for restart in restarts(&plan) {
+            assert!(!restart.why.contains("whatever it has read"), "{restart:?}");
+            let of_tokens = restart.why.contains("token of the old key");
+            assert!(!of_tokens || why == Why::Compromised, "{restart:?}");
         }
     }
 }
