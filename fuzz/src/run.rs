@@ -70,6 +70,7 @@ fn plan() -> Plan {
         strategy: Strategy::CrossSigned,
         authorities: Vec::new(),
         leaves: Vec::new(),
+        key_pairs: Vec::new(),
         phases: vec![phase(PhaseName::Introduce, introduce), phase(PhaseName::Drop, drop)],
         kept: Vec::new(),
         notices: Vec::new(),

@@ -21,6 +21,7 @@ Examples:
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
   kubecert check -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --within 90 -o json
+  kubecert check -c cluster.yaml
 
 Exit code 3 says that something needs attention: it has ended, ends soon, is not what the running
 process presents, or could not be read.";
@@ -135,6 +136,7 @@ Examples:
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why renew --renew-within 90
   kubecert plan -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --why extend-ca -o json
+  kubecert plan -c cluster.yaml
 
 Nothing is changed. A plan file holds no secret. The plan names everything that is restarted,
 and why.";
@@ -150,6 +152,7 @@ Examples:
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --scope front-proxy
   kubecert rotate -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --plan plan.json --yes
+  kubecert rotate -c cluster.yaml
 
 Which reason: certificates end soon, the CA does not: renew. The CA ends soon: extend-ca, then
 renew. The CA's key is old, too short, or a new one is the rule: replace-ca. Somebody has had a
@@ -162,6 +165,7 @@ pub(super) const RESUME: &str = "\
 Examples:
   kubecert resume -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert resume -c cluster.yaml
 
 The run goes on with the same new certificates. Steps that had begun are looked at again before anything is done.";
 
@@ -170,6 +174,7 @@ pub(super) const UNDO: &str = "\
 Examples:
   kubecert undo -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert undo -c cluster.yaml
 
 Every changed file is byte for byte as it was, every changed object too, and every component runs
 on the old certificates; the API answers meanwhile. Once the old CA has begun to leave trust stores
@@ -180,6 +185,12 @@ pub(super) const RECOVER: &str = "\
 Examples:
   kubecert recover -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert recover -c cluster.yaml
+  kubecert recover --site plant-7.yaml --yes
+
+With --site, all layers of a site of AKS Arc in the order in which they depend on each other: its
+infrastructure, the Kubernetes layer of each cluster, the cloud credentials and load balancers of
+each cluster. Nothing is renewed that is not due.
 
 Certificates are issued anew by the CA in force, which itself gets another certificate for its key if it
 has ended; tokens stay what they were. Agents that cannot be reached are left: run it again once they are
@@ -190,6 +201,7 @@ pub(super) const VERIFY: &str = "\
 Examples:
   kubecert verify -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
+  kubecert verify -c cluster.yaml
 
 Exit code 3 says that something is not as it should be.";
 

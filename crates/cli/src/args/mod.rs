@@ -209,9 +209,12 @@ pub(crate) fn command() -> clap::Command {
     let key = |verb: clap::Command| verb.mut_arg(KEY, |arg| arg.required_unless_present("ssh_agent"));
     let mut command = Cli::command().mut_subcommand("rotate-certs", key);
     for verb in WITH_CLUSTER_FILE {
+        // A site file says it for all its clusters.
+        let told: &[&str] = if verb == "recover" { &["cluster", "site"] } else { &["cluster"] };
         command = command.mut_subcommand(verb, |verb| {
-            verb.mut_arg(KEY, |arg| arg.required_unless_present_any(["ssh_agent", "cluster"]))
-                .mut_arg("ssh_host", |arg| arg.required_unless_present("cluster"))
+            let key = [told, &["ssh_agent"]].concat();
+            verb.mut_arg(KEY, |arg| arg.required_unless_present_any(key))
+                .mut_arg("ssh_host", |arg| arg.required_unless_present_any(told))
         });
     }
     command

@@ -77,6 +77,9 @@ pub(crate) struct RecoverArgs {
     /// Which cluster.
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+    /// The site file of AKS Arc, for all layers of a site in the order in which they depend on each other
+    #[arg(long, value_name = "FILE", group = "ClusterArgs", help_heading = "Cluster")]
+    pub(crate) site: Option<PathBuf>,
     /// How to reach its nodes.
     #[command(flatten)]
     pub(crate) ssh: SshArgs,

@@ -40,6 +40,14 @@ pub(super) enum Brought {
 
 /// `kubecert recover`.
 pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, CliError> {
+    if let Some(site) = &args.site {
+        return super::akshci::recover_site(
+            global,
+            site,
+            args.ssh.key.linux_ssh_private_key.clone(),
+            args.yes,
+        );
+    }
     let named = Named::read(&args.cluster.source())?;
     named.check_supported()?;
     let reach = Reach::try_from(&args.ssh)?;

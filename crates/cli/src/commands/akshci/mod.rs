@@ -7,6 +7,7 @@
 //! * `administrator.rs`: who asks the authority. `places.rs`: where login files are. `holdings.rs`: whose they are.
 //!   `renewal.rs`: what is due, and its renewal.
 //! * `order.rs`: which layer comes first. `cluster.rs`, `load_balancer.rs`, `kubelet.rs`: a cluster's layers. `rotate_ca.rs`: the CA.
+//! * `whole.rs`: all layers of a site in their order, for `recover --site`.
 //! * `report.rs`: what was done.
 //!
 //! First everything is read, and what stands in the way is told with nothing touched. Then identity by identity: whether the
@@ -27,6 +28,7 @@ mod ssh;
 mod tests;
 #[cfg(test)]
 mod tests_refused;
+mod whole;
 
 use std::future::Future;
 use std::io::{self, IsTerminal as _};
@@ -180,6 +182,30 @@ pub(super) async fn fetched(
         found.push((number, source, seen));
     }
     found
+}
+
+/// `recover --site`: all layers, in the order in which they depend on each other.
+pub(super) fn recover_site(
+    global: &GlobalArgs,
+    file: &std::path::Path,
+    ssh_key: Option<PathBuf>,
+    agreed: bool,
+) -> Result<Exit, CliError> {
+    if !agreed && !io::stdin().is_terminal() {
+        return Err(CliError::new(Kind::Usage, "nobody is there to agree")
+            .hint("Give --yes, or run the command on a terminal."));
+    }
+    let site = super::assess::read_site(file)?;
+    let how = How {
+        force: false,
+        what_if: false,
+        confirm: !agreed,
+        verbose: false,
+        errors: ErrorAction::Continue,
+        ssh_key,
+        clock: Arc::new(SystemClock),
+    };
+    whole::recover(global, &site, &how)
 }
 
 fn of_kubelets(global: &GlobalArgs, site: &Site, how: &How, name: &str) -> Result<Exit, CliError> {
