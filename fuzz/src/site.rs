@@ -18,7 +18,8 @@ pub fn site(data: &[u8]) {
         _ => return drop(Site::parse(text, Path::new("/site"))),
     };
     let (class, cluster, holder) = (Class::CsiDriver, Some("c".to_owned()), "h".to_owned());
-    let found = arc::understood(&Source { class, cluster, holder, ephemeral: false, identity: None, place }, text);
+    let found =
+        arc::understood(&Source { class, cluster, holder, ephemeral: false, identity: None, place }, text);
     assert!(!found.is_empty(), "what holds nothing is told as unreadable");
     for finding in assess::measured(&found, Timestamp::UNIX_EPOCH) {
         let known = finding.not_after.is_some();
