@@ -159,6 +159,7 @@ mod tests {
             move || {
                 screen.suspend(|| {
                     sender.send(sample::events().remove(0)).unwrap();
+                    // That nothing happens has no condition to wait on: ticks pass in which something would.
                     std::thread::sleep(3 * TICK);
                     told.0.lock().unwrap().clone()
                 })
@@ -179,6 +180,7 @@ mod tests {
         let running = tokio::spawn(front.run(receiver));
         for (index, event) in sample::events().into_iter().enumerate() {
             sender.send(event).unwrap();
+            // So that somebody can watch.
             tokio::time::sleep(3 * TICK).await;
             if index == 2 {
                 screen.suspend(|| eprintln!("A question is asked here."));

@@ -123,28 +123,7 @@ fn tokens(case: &Case, verdict: &mut Verdict) {
             .and_then(|item| item["data"]["token"].as_str())
             .context("there was none")?;
         let token = String::from_utf8(BASE64.decode(token)?)?;
-        let ca = case.new.join("ca.crt").to_string_lossy().into_owned();
-        let url = format!("https://{}/api/v1/namespaces/default", case.spec.fqdn);
-        let mut curl = network::inside(
-            &case.spec.switch(),
-            &[
-                "curl",
-                "-sS",
-                "-m",
-                "5",
-                "-o",
-                "/dev/null",
-                "-w",
-                "%{http_code}",
-                "--cacert",
-                &ca,
-                "-H",
-                "@-",
-                &url,
-            ],
-        );
-        let answer = curl.feed(&format!("Authorization: Bearer {token}\n"))?;
-        ensure(answer == "401", format!("the API answers {answer}"))
+        token_is_refused(&case.spec, &case.spec.fqdn, &case.new.join("ca.crt"), &token)
     });
 }
 
@@ -303,4 +282,13 @@ fn run_kubectl(case: &Case, kubeconfig: &str, args: &[&str]) -> Result<String> {
     let program = case.spec.programs.join("bin/kubectl").to_string_lossy().into_owned();
     let fixed = [&*program, "--kubeconfig", kubeconfig, "--request-timeout=10s"];
     network::inside(&case.spec.switch(), &[&fixed, args].concat()).read()
+}
+
+/// The API does not take a token. Curl reads it from its input, so that it is in no command line.
+pub(super) fn token_is_refused(spec: &Spec, api: &str, ca: &Path, token: &str) -> Result<()> {
+    let (ca, url) = (ca.to_string_lossy(), format!("https://{api}/api/v1/namespaces/default"));
+    let fixed = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}"];
+    let ask = [&fixed[..], &["--cacert", &ca, "-H", "@-", &url]].concat();
+    let answer = network::inside(&spec.switch(), &ask).feed(&format!("Authorization: Bearer {token}\n"))?;
+    ensure(answer == "401", format!("the API answers {answer}"))
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::super::super::kubeadm::{ADMIN_CONF, API_PORT, PKI, first};
 use super::super::super::spec::{Node, Role};
-use super::super::super::{cluster, network, node, snapshot, workloads};
-use super::super::objects::{AGGREGATED_POD, ask_aggregated, list, name_of};
+use super::super::super::{cluster, node, snapshot, workloads};
+use super::super::objects::{AGGREGATED_POD, ask_aggregated, list, name_of, token_is_refused};
 use super::super::verdict::{Verdict, ensure};
 use super::super::{public_of_certificate, read_json};
 use super::objects::items;
@@ -178,26 +178,8 @@ fn old_token(case: &Case) -> Result<()> {
         .find(|item| item["type"] == "kubernetes.io/service-account-token")
         .context("there was none")?;
     let token = decoded(&token["data"]["token"])?;
-    let ca = case.ca(CLUSTER).to_string_lossy().into_owned();
-    let url = format!("https://{}:{API_PORT}/api/v1/namespaces/default", case.spec.fqdn);
-    let ask = [
-        "curl",
-        "-sS",
-        "-m",
-        "5",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{http_code}",
-        "--cacert",
-        &ca,
-        "-H",
-        "@-",
-        &url,
-    ];
-    let answer =
-        network::inside(&case.spec.switch(), &ask).feed(&format!("Authorization: Bearer {token}\n"))?;
-    ensure(answer == "401", format!("the API answers {answer}"))
+    let api = format!("{}:{API_PORT}", case.spec.fqdn);
+    token_is_refused(&case.spec, &api, &case.ca(CLUSTER), &token)
 }
 
 /// Every file and object is as it was.
