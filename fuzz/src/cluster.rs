@@ -34,7 +34,8 @@ pub fn cluster_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(file) = ClusterFile::parse(text, Path::new("/cluster")) else { return };
     let planes = file.control_planes.iter().map(|plane| &plane.name);
-    for name in planes.chain([&file.name]) {
+    let managed = file.cluster_api.iter().flat_map(|managed| [&managed.namespace, &managed.name]);
+    for name in planes.chain([&file.name]).chain(managed) {
         assert!(!name.contains(['/', '\\']) && !name.starts_with('.'), "{name:?} leads out of a directory");
     }
     assert!(!file.control_planes.is_empty() && file.endpoint_port > 0);

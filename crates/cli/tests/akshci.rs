@@ -4,6 +4,9 @@
 #[path = "akshci/support.rs"]
 mod support;
 
+#[path = "akshci/plugin.rs"]
+mod plugin;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -115,6 +118,48 @@ fn secrets_of_a_real_management_cluster_are_replaced() {
     assert_eq!(fs::read(site.path("host-1.yaml")).expect("it is there"), before, "nothing was begun");
 }
 
+#[test]
+fn a_service_without_traffic_is_a_trouble_until_somebody_answers_there() {
+    let Some(mut api) = ApiServer::start() else { return };
+    let clusters =
+        format!("clusters:\n  - {{name: holidays, kubeconfig: {}}}\n", api.path("kubeconfig").display());
+    let site = Site::new(&clusters, "");
+    let port =
+        TcpListener::bind("127.0.0.9:0").expect("a port is free").local_addr().expect("it has one").port();
+    let objects = serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "shop" },
+          "spec": { "type": "LoadBalancer", "ports": [{ "port": port }] } },
+        { "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "shop" },
+          "subsets": [{ "addresses": [{ "ip": "10.244.0.2" }], "ports": [{ "port": 80 }] }] },
+    ] });
+    fs::write(api.path("objects.json"), objects.to_string()).expect("a file can be written");
+    api.kubectl(&["apply", "-f", "objects.json"]);
+    let address = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"127.0.0.9"}]}}}"#;
+    api.kubectl(&["patch", "service", "shop", "--subresource=status", "--type=merge", "-p", address]);
+    let doctor = || {
+        let output = site.run(&["doctor", "--site", "site.yaml"]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let (code, said) = doctor();
+    assert_eq!(code, Some(3), "{said}");
+    for part in [
+        "and 1 Kubernetes API looked at",
+        "service-without-traffic",
+        "service default/shop has the address 127.0.0.9",
+        "Update-AksHciClusterCertificates -Name holidays -fixCloudCredentials -patchLoadBalancer.",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in: {said}");
+    }
+    let listener = TcpListener::bind(("127.0.0.9", port)).expect("the port is free still");
+    assert_eq!(doctor().0, Some(0), "{}", doctor().1);
+    drop(listener);
+    api.stop();
+    let (code, said) = doctor();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("api-unreadable") && said.contains("cannot list services"), "{said}");
+    assert!(said.contains("cannot list certificatesigningrequests"), "each part is named: {said}");
+}
+
 /// Says every line again, for as long as somebody is there.
 fn echo(listener: TcpListener) {
     for stream in listener.incoming().map_while(Result::ok) {
@@ -208,7 +253,7 @@ fn a_load_balancers_certificate_is_renewed_and_no_connection_is_lost() {
 fn a_login_file_on_a_control_plane_is_replaced_over_ssh() {
     let Some(mut machine) = Balancer::start(1) else { return };
     let entry = format!(
-        "\x20 - {{class: kms-plugin, cluster: holidays, holder: control-2, login: {}, on: '{}'}}\n",
+        "\x20 - {{class: kms-plugin, cluster: holidays, holder: control-2, login: {}, on: '{}', identity: kms-2}}\n",
         machine.path("cloudlogin.yaml").display(),
         machine.ssh()
     );

@@ -155,6 +155,25 @@ fn troubles_are_named_and_none_hides_another() {
 }
 
 #[test]
+fn apis_that_cannot_be_looked_at_are_troubles_of_their_own() {
+    let site = Site::new();
+    let file = site.directory.path().join("site.yaml");
+    let text = fs::read_to_string(&file).unwrap();
+    let more = "management: none/kubeconfig\nclusters:\n  - {name: holidays, kubeconfig: empty}\n  - {name: other}\n";
+    fs::write(site.directory.path().join("empty"), "").unwrap();
+    fs::write(&file, format!("{text}{more}")).unwrap();
+    let found = site.json(&["doctor", "--site", "site.yaml"]);
+    let ids: Vec<_> = found.as_array().unwrap().iter().map(|found| found["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["foreign-root", "kms-plugin-ended", "api-unreadable", "api-unreadable", "unreadable"]);
+    let (management, holidays) = (&found[2], &found[3]);
+    assert_eq!(management["credential"], "the Kubernetes API of the management cluster");
+    assert!(management["why"].as_str().unwrap().contains("none/kubeconfig"), "{management}");
+    assert_eq!(holidays["credential"], "the Kubernetes API of cluster holidays");
+    let text = String::from_utf8(site.kubecert(&["doctor", "--site", "site.yaml"]).stdout).unwrap();
+    assert!(text.contains("and 2 Kubernetes APIs looked at"), "{text}");
+}
+
+#[test]
 fn a_site_file_that_is_none_is_refused_with_the_entry() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("site.yaml");

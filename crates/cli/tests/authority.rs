@@ -129,6 +129,39 @@ fn an_administrator_logs_in_and_gives_out_identities() {
 }
 
 #[test]
+fn status_and_roles_are_shown_to_those_who_may_see_them() {
+    let site = Site::new();
+    site.done(&["login", "--login-file", "admin.yaml", "--access-file", "admin.json"]);
+    let told = site.done(&with(&["status"], &ADMIN));
+    assert!(told.starts_with("Single: one CA is accepted."), "{told}");
+    assert!(told.contains("\nOK: kubecert-authority, version kubecert "), "{told}");
+    let status = site.json(&with(&["status"], &ADMIN));
+    assert_eq!((&status["agent"]["health"], &status["status"]), (&"OK".into(), &"Single".into()));
+    let owner = site.json(&["status", "--dir", "a"]);
+    assert_eq!(owner, status, "from both sides it is the same");
+
+    let signer = site.done(&with(&["role", "list", "CertificateSigner"], &ADMIN));
+    let mut lines = signer.lines();
+    assert!(lines.next().is_some_and(|line| line.starts_with("NAME ") && line.ends_with("ALLOWS")));
+    assert_eq!(lines.next(), Some("CertificateSigner  Certificate Sign, Certificate Renew"));
+    assert_eq!(lines.next(), None);
+    let all = site.json(&["role", "list", "--dir", "a"]);
+    assert_eq!(all, site.json(&with(&["role", "list"], &ADMIN)));
+    assert_eq!(all[0]["name"], "Owner");
+    site.refused(&with(&["role", "list", "King"], &ADMIN), &["there is no role \"King\""]);
+
+    site.done(&with(&["identity", "create", "csi", "--out", "csi.yaml"], &ADMIN));
+    site.done(&["login", "--login-file", "csi.yaml", "--access-file", "csi.json"]);
+    let csi = ["--access-file", "csi.json", "--login-file", "csi.yaml"];
+    let told = site.done(&with(&["status"], &csi));
+    assert!(told.contains("\nHow it is was not told: identity csi may not do that"), "{told}");
+    assert!(told.starts_with("Single: one CA is accepted."), "the rest is shown all the same: {told}");
+    site.refused(&with(&["role", "list"], &csi), &["cannot list roles", "csi may not do that"]);
+    site.done(&with(&["identity", "revoke", "csi"], &ADMIN));
+    site.refused(&with(&["status"], &csi), &["csi was revoked at"]);
+}
+
+#[test]
 fn a_ca_is_replaced_and_clients_that_renew_meanwhile_go_on() {
     let site = Site::new();
     site.done(&["login", "--login-file", "admin.yaml", "--access-file", "admin.json"]);

@@ -46,6 +46,19 @@ pub struct ClusterFile {
     pub control_planes: Vec<ControlPlane>,
     /// The operator's own kubeconfig, which is brought up to date at the end of a run.
     pub kubeconfig: Option<PathBuf>,
+    /// Where Cluster API keeps this cluster's PKI, if Cluster API has made it.
+    pub cluster_api: Option<ClusterApi>,
+}
+
+/// Where Cluster API keeps a cluster's PKI; see [`crate::cluster_api`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterApi {
+    /// A kubeconfig of the management cluster, with a client certificate.
+    pub kubeconfig: PathBuf,
+    /// The namespace of the object `Cluster` there.
+    pub namespace: String,
+    /// The name of that object.
+    pub name: String,
 }
 
 /// How to log in to the nodes. What is not said is taken from the command line.
@@ -145,6 +158,17 @@ struct Spec {
     ssh: WrittenSsh,
     control_planes: Vec<WrittenPlane>,
     kubeconfig: Option<PathBuf>,
+    // Kubernetes writes abbreviations in capitals (its API conventions, "Naming conventions").
+    #[serde(rename = "clusterAPI")]
+    cluster_api: Option<WrittenClusterApi>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenClusterApi {
+    kubeconfig: PathBuf,
+    namespace: Option<String>,
+    name: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -198,6 +222,8 @@ impl Written {
         if jump.as_ref().is_some_and(|(host, port)| !is_host(host) || *port == 0) {
             return Err(wrong("spec.ssh.jump", "names no host and port"));
         }
+        let of_cluster = |written: WrittenClusterApi| written.understood(directory, &metadata.name);
+        let cluster_api = spec.cluster_api.map(of_cluster).transpose()?;
         Ok(ClusterFile {
             name: metadata.name,
             endpoint,
@@ -212,7 +238,19 @@ impl Written {
             },
             control_planes,
             kubeconfig: spec.kubeconfig.map(at),
+            cluster_api,
         })
+    }
+}
+
+impl WrittenClusterApi {
+    /// `cluster` is the name where none is given.
+    fn understood(self, directory: &Path, cluster: &str) -> Result<ClusterApi, ClusterFileError> {
+        let namespace = self.namespace.unwrap_or_else(|| "default".to_owned());
+        name("spec.clusterAPI.namespace", &namespace)?;
+        let own = self.name.unwrap_or_else(|| cluster.to_owned());
+        name("spec.clusterAPI.name", &own)?;
+        Ok(ClusterApi { kubeconfig: directory.join(self.kubeconfig), namespace, name: own })
     }
 }
 
@@ -284,6 +322,30 @@ mod tests {
         assert_eq!(file.ssh.private_key, Some(PathBuf::from("/etc/shire/keys/id")));
         assert_eq!(file.ssh.jump, Some(("bastion.shire.example".to_owned(), 22)));
         assert_eq!(file.control_planes[1].address, "fd00::5".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn cluster_api_has_defaults() {
+        let read = |written: &str| {
+            let text = GOOD.replace("  ssh:\n", &format!("  clusterAPI: {written}\n  ssh:\n"));
+            ClusterFile::parse(&text, Path::new("/etc/shire"))
+        };
+        let found = read("{kubeconfig: management.conf}").unwrap().cluster_api.unwrap();
+        assert_eq!(found.kubeconfig, PathBuf::from("/etc/shire/management.conf"));
+        assert_eq!((found.namespace.as_str(), found.name.as_str()), ("default", "shire"));
+        let found = read("{kubeconfig: /m, namespace: fleet, name: holidays}").unwrap().cluster_api.unwrap();
+        assert_eq!((found.namespace.as_str(), found.name.as_str()), ("fleet", "holidays"));
+        assert_eq!(ClusterFile::parse(GOOD, Path::new(".")).unwrap().cluster_api, None);
+        let bad = [
+            ("{}", "kubeconfig"),
+            ("{kubeconfig: m, namespace: a/b}", "spec.clusterAPI.namespace"),
+            ("{kubeconfig: m, name: ../b}", "spec.clusterAPI.name"),
+            ("{kubeconfig: m, context: c}", "context"),
+        ];
+        for (written, word) in bad {
+            let error = read(written).unwrap_err();
+            assert!(error.to_string().contains(word), "{written}: {error}");
+        }
     }
 
     #[test]

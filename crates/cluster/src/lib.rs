@@ -21,7 +21,7 @@ mod http;
 mod probe;
 mod tls;
 
-pub use api::KubeClient;
+pub use api::{EntryChange, KubeClient};
 pub use availability::ApiAvailability;
 pub use etcd::EtcdClient;
-pub use probe::{TlsProbe, presented};
+pub use probe::{TlsProbe, presented, takes_connections};

@@ -126,6 +126,20 @@ pub async fn presented(address: &str) -> PortResult<Handshake> {
     }
 }
 
+/// Whether anything takes a TCP connection at `host` and `port` from this machine; nothing is sent.
+///
+/// # Errors
+///
+/// Fails where nothing does within 5 s.
+pub async fn takes_connections(host: &str, port: u16) -> PortResult<()> {
+    let what = || format!("cannot connect to {host} at port {port}");
+    match tokio::time::timeout(PROBE_LIMIT, TcpStream::connect((host, port))).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(port_error(what(), &error)),
+        Err(_) => Err(PortError::new(Fault::Timeout, what(), "no answer in time")),
+    }
+}
+
 /// Where a probe ended.
 enum Step {
     /// The node or the port was not reached; the error says it all.

@@ -115,6 +115,18 @@ impl fmt::Display for Strategy {
     }
 }
 
+/// Who signs the certificates that a run brings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Signer {
+    /// kubecert, with the keys of the CAs.
+    #[default]
+    Ours,
+    /// For CAs whose keys are not at hand, whoever has them: kubecert makes keys and signing requests, and is given
+    /// certificates.
+    External,
+}
+
 /// What a run is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
@@ -126,12 +138,15 @@ pub struct Intent {
     pub scope: Scope,
     /// Limits that the plan keeps.
     pub limits: Limits,
+    /// Who signs. Anybody else than kubecert signs leaves alone, so that the CA has to stay as it is.
+    #[serde(default)]
+    pub signer: Signer,
 }
 
 impl Intent {
     /// Everything for that reason, in the best way that is possible, within the usual limits.
     pub fn new(why: Why) -> Self {
-        Self { why, strategy: None, scope: Scope::All, limits: Limits::default() }
+        Self { why, strategy: None, scope: Scope::All, limits: Limits::default(), signer: Signer::Ours }
     }
 }
 

@@ -176,8 +176,36 @@ pub fn throw_away_client(issuer: &Issuer, now: Timestamp) -> Result<(Certificate
     Ok((certificate, key))
 }
 
-/// Generates keys on all cores, in the order of `wanted`.
-fn generate(
+/// A certificate like the present one, by this CA and for a new key of the same kind, lasting as long from now as the
+/// present one did from its beginning. `what` names it in errors.
+///
+/// # Errors
+///
+/// Fails if it cannot be issued, or the present key is of a kind that cannot be generated.
+pub fn successor(
+    present: &Certificate,
+    issuer: &Issuer,
+    now: Timestamp,
+    what: &str,
+) -> Result<(Certificate, PrivateKey), MakeError> {
+    let algorithm = present.key_algorithm().algorithm().ok_or_else(|| MakeError::Failed {
+        what: what.to_owned(),
+        why: format!("keys of its kind ({}) cannot be generated", present.key_algorithm()),
+    })?;
+    let key = PrivateKey::generate(algorithm).map_err(|error| failed(what, &error))?;
+    let validity = back_dated(now, lifetime(present), what)?;
+    let template = Template::from_certificate(present);
+    let certificate = issue(&template, key.public_key(), issuer, validity, &serial(what)?)
+        .map_err(|error| failed(what, &error))?;
+    Ok((certificate, key))
+}
+
+/// Generates keys on all cores, in the order of `wanted`: what each is for, and its algorithm.
+///
+/// # Errors
+///
+/// Fails if an algorithm is not known, or a key cannot be generated.
+pub(crate) fn generate(
     wanted: &[(String, &str)],
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Vec<PrivateKey>, MakeError> {
@@ -231,15 +259,15 @@ fn authority(order: &AuthorityOrder, key: &PrivateKey, now: Timestamp) -> Result
         .map_err(|error| failed(&what, &error))
 }
 
-fn leaf(
-    order: &LeafOrder,
-    key: &PrivateKey,
-    issuer: &Issuer,
-    now: Timestamp,
-) -> Result<Certificate, MakeError> {
+/// What a leaf that is ordered looks like, and for how long it is to last.
+///
+/// # Errors
+///
+/// Fails if the present certificate that it is to be like cannot be read, or a name cannot be encoded.
+pub(crate) fn shape(order: &LeafOrder) -> Result<(Template, SignedDuration), MakeError> {
     let what = format!("certificate {}", order.id);
     let fail = |error: kubecert_pki::TemplateError| failed(&what, &error);
-    let (template, lifetime) = match &order.shape {
+    Ok(match &order.shape {
         LeafShape::Like(pem) => {
             let present = parse(pem, &what)?;
             (Template::from_certificate(&present), lifetime(&present))
@@ -255,7 +283,17 @@ fn leaf(
             Template::front_proxy_client("aggregator", &["system:masters"]).map_err(fail)?,
             FRONT_PROXY_LIFETIME,
         ),
-    };
+    })
+}
+
+fn leaf(
+    order: &LeafOrder,
+    key: &PrivateKey,
+    issuer: &Issuer,
+    now: Timestamp,
+) -> Result<Certificate, MakeError> {
+    let what = format!("certificate {}", order.id);
+    let (template, lifetime) = shape(order)?;
     let validity = back_dated(now, lifetime, &what)?;
     issue(&template, key.public_key(), issuer, validity, &serial(&what)?)
         .map_err(|error| failed(&what, &error))
@@ -292,7 +330,7 @@ fn parse(pem: &str, what: &str) -> Result<Certificate, MakeError> {
     Certificate::from_pem(pem).map_err(|error| failed(what, &error))
 }
 
-fn failed(what: &str, error: &dyn std::error::Error) -> MakeError {
+pub(crate) fn failed(what: &str, error: &dyn std::error::Error) -> MakeError {
     MakeError::Failed { what: what.to_owned(), why: chain(error) }
 }
 

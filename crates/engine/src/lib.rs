@@ -4,6 +4,7 @@
 //! run up again.
 
 pub mod catch_up;
+pub mod external;
 pub mod facts;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

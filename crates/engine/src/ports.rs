@@ -174,6 +174,35 @@ impl Listening {
     }
 }
 
+/// What holds a credential on a machine and reads its file at its start, without being a component of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A systemd unit.
+    Unit(String),
+    /// A static pod, by the name in its manifest.
+    StaticPod(String),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unit(name) => write!(f, "unit {name}"),
+            Self::StaticPod(name) => write!(f, "static pod {name}"),
+        }
+    }
+}
+
+/// What became of a holder that was to be restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restarted {
+    /// Another process runs, started after the file came.
+    Yes,
+    /// The process that runs was started after the file came already.
+    NotNeeded,
+    /// Nothing of it runs: whoever starts it starts it with the file as it is now.
+    NotRunning,
+}
+
 /// How a component came to run that was started without what it makes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartedBy {
@@ -253,6 +282,13 @@ pub trait Nodes: Send + Sync {
         unit: &str,
         component: Component,
     ) -> PortResult<ProcessFacts>;
+
+    /// Restarts a holder of `file` whose process was started before that file came to its place, and waits until another one
+    /// runs. One that does not run is left so.
+    async fn restart_holder(&self, node: &NodeName, holder: &Holder, file: &str) -> PortResult<Restarted> {
+        let what = format!("cannot restart {holder}, which reads {file}, on {node}");
+        Err(PortError::new(Fault::Unexpected, what, "only components are restarted here"))
+    }
 
     /// Reloads a unit that listens on `port`, and says what listened there before.
     async fn reload_unit(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {

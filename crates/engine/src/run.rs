@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use kubecert_core::check;
 use kubecert_core::event::{Event, Happening, RunOutcome};
@@ -39,22 +40,24 @@ use crate::samples::{self, Recorder};
 use crate::steps;
 use crate::vault::{PkiSet, Vault, VaultError};
 
-/// Writes the operator's own files when the new PKI is in force: `apimodel.json`, kubeconfigs, PEM files.
+/// Writes what the operator keeps of a cluster's PKI when the new one is in force: `apimodel.json`, kubeconfigs, PEM files,
+/// objects in another cluster.
+#[async_trait]
 pub trait OperatorFiles: Send + Sync {
     /// Called once the new PKI is made and nothing on the cluster is touched yet: the backup of the old files and the
-    /// output directory with the new ones.
+    /// output directory with the new ones. What could not be written at the end is refused here.
     ///
     /// # Errors
     ///
-    /// Fails if a file cannot be written.
-    fn announce(&self, vault: &Vault) -> PortResult<()>;
+    /// Fails if a file cannot be written, or could not be written at the end.
+    async fn announce(&self, vault: &Vault) -> PortResult<()>;
 
     /// Called when the new PKI is in force. May be called again after an interruption.
     ///
     /// # Errors
     ///
     /// Fails if a file cannot be written.
-    fn write(&self, vault: &Vault) -> PortResult<()>;
+    async fn write(&self, vault: &Vault) -> PortResult<()>;
 
     /// What still carries the old PKI once all is written, each as a sentence: files that could not be brought up to
     /// date, and what new nodes are made from.
@@ -311,7 +314,8 @@ pub async fn rotate(
     intent: &Intent,
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
-    begin(setup, Some(intent), Errand::Rotate, |inventory, now| plan(inventory, intent, now), agreed).await
+    let planned = |inventory: &Inventory, now| plan(inventory, intent, now);
+    begin(setup, None, Some(intent), Errand::Rotate, planned, agreed).await
 }
 
 /// Brings a cluster back whose certificates have ended, or whose API does not answer: an interrupted run goes on if there
@@ -327,7 +331,7 @@ pub async fn recover(
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
     let intent = Intent::new(Why::Recover);
-    begin(setup, None, Errand::Recover, |inventory, now| plan(inventory, &intent, now), agreed).await
+    begin(setup, None, None, Errand::Recover, |inventory, now| plan(inventory, &intent, now), agreed).await
 }
 
 /// As [`rotate`], with a plan that is made wrong on purpose and is not checked: to see, on a cluster made for it, that
@@ -344,12 +348,14 @@ pub async fn rotate_wrong(
     agreed: impl FnOnce(&Plan, &Inventory) -> bool,
 ) -> Result<Ended, RunError> {
     let wrong = |inventory: &Inventory, now| Ok(make_wrong(&plan(inventory, intent, now)?)?);
-    begin(setup, Some(intent), Errand::Harm, wrong, agreed).await
+    begin(setup, None, Some(intent), Errand::Harm, wrong, agreed).await
 }
 
-/// `purpose` is what an interrupted run has to be for if it is to be gone on with; `None` takes any.
-async fn begin(
+/// `waiting` is the run that has the keys of the certificates in `setup.given`; `None` begins another. `purpose` is what an
+/// interrupted run has to be for if it is to be gone on with; `None` takes any.
+pub(crate) async fn begin(
     setup: Setup,
+    waiting: Option<RunDir>,
     purpose: Option<&Intent>,
     errand: Errand,
     planned: impl FnOnce(&Inventory, Timestamp) -> Result<Plan, RunError>,
@@ -394,15 +400,20 @@ async fn begin(
     if lost.is_some() {
         adopt::end_diversions(&setup, &inventory).await?;
     }
-    let run = state.create(match &lost {
-        Some((run, _)) => run.clone(),
-        None => new_run_id(started)?,
-    })?;
+    let run = match (&lost, waiting) {
+        (Some((run, _)), _) => state.create(run.clone())?,
+        // Another process may have begun it since it was read, before the lock was ours.
+        (None, Some(run)) if !run.is_waiting() => {
+            return Err(RunError::NotThatRun { run: run.run().clone() });
+        }
+        (None, Some(run)) => run,
+        (None, None) => state.create(new_run_id(started)?)?,
+    };
     let vault = Arc::new(make(&setup, &plan, &inventory).await?);
     run.write_json("before.json", &inventory)?;
     let digest = run.write_plan(&plan)?;
     run.write_vault(&vault)?;
-    setup.operator.announce(&vault)?;
+    setup.operator.announce(&vault).await?;
     let bound = What::Bound {
         schema: JOURNAL_SCHEMA,
         run: run.run().clone(),

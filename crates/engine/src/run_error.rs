@@ -5,6 +5,7 @@ use kubecert_core::exec::ReplayError;
 use kubecert_core::model::{NodeName, RunId};
 use kubecert_core::planner::Refusal;
 
+use crate::external::Complaint;
 use crate::issue::MakeError;
 use crate::journal::JournalError;
 use crate::ports::PortError;
@@ -75,6 +76,21 @@ pub enum RunError {
         /// Which run.
         run: RunId,
     },
+    /// A run has not ended, and asks for no certificates meanwhile.
+    #[error("run {run} has not ended, so no certificates are asked for; nothing was touched")]
+    NotEnded {
+        /// Which run.
+        run: RunId,
+    },
+    /// There is nothing that somebody else has to sign.
+    #[error("the keys of all CAs that sign what is due are at hand, so nobody else has to sign")]
+    NobodyElseSigns,
+    /// Certificates that were given are not those that were asked for.
+    #[error("the certificates that were given cannot be used; nothing was touched")]
+    Unfit {
+        /// What is wrong with them.
+        complaints: Vec<Complaint>,
+    },
     /// What was before the run is nothing to go back to.
     #[error(
         "run {run} cannot be undone: it brings back a cluster whose certificates had ended, so that what was before it would not work either; `kubecert resume` finishes it"
@@ -124,6 +140,16 @@ impl RunError {
             ),
             Self::NotThatRun { .. } => Some(
                 "`kubecert report` shows how the latest run ended; without --run-dir the latest unfinished one is taken."
+                    .to_owned(),
+            ),
+            Self::NotEnded { .. } => {
+                Some("`kubecert resume` finishes that run, `kubecert undo` takes it back; then ask again.".to_owned())
+            }
+            Self::NobodyElseSigns => {
+                Some("Leave --csr-out away: `kubecert rotate --why renew` signs by itself.".to_owned())
+            }
+            Self::Make(MakeError::NoIssuer { .. }) => Some(
+                "Put the key where it belongs, beside the CA's certificate; or, to renew certificates, have requests                  signed by whoever has it: `kubecert rotate --why renew --csr-out DIR`. Nothing was touched."
                     .to_owned(),
             ),
             _ => None,

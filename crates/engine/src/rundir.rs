@@ -3,6 +3,7 @@
 //! `<state>/<cluster>/lock` keeps a second operator out; `<state>/<cluster>/<run>/` holds one run each. Directories are 0700, files
 //! 0600; every file is written under a temporary name, synced and renamed.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use kubecert_core::material::Part;
-use kubecert_core::model::{Generation, RunId};
+use kubecert_core::model::{Generation, LeafId, RunId};
 use kubecert_core::plan::Plan;
 use kubecert_pki::{Certificate, KeyEncoding, PrivateKey};
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::ports::{Fault, Keep, PortError, PortResult};
 use crate::private::{self, NotPrivate};
-use crate::vault::Vault;
+use crate::vault::{PkiSet, Vault};
 
 /// Why the run directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +94,11 @@ impl RunDirError {
 /// The way on when a file of a run's directory is lost: nothing else knows what it held.
 pub(crate) fn lost(path: &Path) -> String {
     let below = path.parent().unwrap_or(path);
-    let run = if below.ends_with(VAULT) { below.parent().unwrap_or(below) } else { below };
+    let run = if below.ends_with(VAULT) || below.ends_with(REQUESTED) {
+        below.parent().unwrap_or(below)
+    } else {
+        below
+    };
     format!(
         "Restore {} from a copy of the run's directory. If there is none, move {} to a safe place outside of the state \
          directory (the cluster may use the keys in it by now) and run `kubecert check`, then `kubecert rotate`: they \
@@ -169,16 +174,17 @@ impl State {
         latest.as_deref().map(RunDir::open).transpose()
     }
 
-    /// Everything in the directory, in order: ids of runs begin with the time.
     fn paths(&self) -> Result<Vec<PathBuf>, RunDirError> {
-        let entries = fs::read_dir(&self.path).map_err(|source| RunDirError::Io {
-            what: "list",
-            path: self.path.clone(),
-            source,
-        })?;
-        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        paths.sort();
-        Ok(paths)
+        paths(&self.path)
+    }
+
+    /// Runs that wait for certificates that were requested elsewhere, the latest first.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the directory cannot be listed, or others may read or change a run's directory.
+    pub(crate) fn waiting(&self) -> Result<Vec<RunDir>, RunDirError> {
+        waiting(&self.path)
     }
 
     /// Runs that have a journal and no `finished` mark, the latest first.
@@ -194,6 +200,31 @@ impl State {
         let open = |path: &PathBuf| path.join(JOURNAL).exists() && !path.join(FINISHED).exists();
         paths.iter().rev().filter(|path| open(path)).map(|path| RunDir::open(path)).collect()
     }
+}
+
+/// Runs below a cluster's state directory that wait for certificates, the latest first; told without a lock.
+///
+/// # Errors
+///
+/// As [`State::waiting`].
+pub(crate) fn waiting(state: &Path) -> Result<Vec<RunDir>, RunDirError> {
+    let paths = paths(state)?;
+    paths.iter().rev().filter(|path| waits(path)).map(|path| RunDir::open(path)).collect()
+}
+
+/// Whether a run's directory holds keys for which certificates were requested, and the run has not begun.
+fn waits(run: &Path) -> bool {
+    let there = |name: &str| run.join(name).exists();
+    run.join(REQUESTED).join(INDEX).exists() && !there(JOURNAL) && !there(FINISHED)
+}
+
+/// Everything in a cluster's state directory, in order: ids of runs begin with the time.
+fn paths(state: &Path) -> Result<Vec<PathBuf>, RunDirError> {
+    let list = |source| RunDirError::Io { what: "list", path: state.to_owned(), source };
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(state).map_err(list)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    paths.sort();
+    Ok(paths)
 }
 
 /// Which file of the vault holds what.
@@ -237,8 +268,12 @@ const JOURNAL: &str = "journal.jsonl";
 const FINISHED: &str = "finished";
 const VAULT: &str = "vault";
 const BACKUP: &str = "backup";
+/// Keys for which certificates were requested elsewhere, from before the run begins.
+const REQUESTED: &str = "requested";
+/// The file that tells what the files of a vault are.
+const INDEX: &str = "index.json";
 /// What of a run does not outlive its end. The backup holds what Secrets held before the run.
-const SECRET: [&str; 2] = [VAULT, BACKUP];
+const SECRET: [&str; 3] = [VAULT, BACKUP, REQUESTED];
 const PLAN: &str = "plan.json";
 
 impl RunDir {
@@ -343,17 +378,64 @@ impl RunDir {
     ///
     /// Fails if it cannot be written durably.
     pub fn write_vault(&self, vault: &Vault) -> Result<(), RunDirError> {
+        self.write_items(VAULT, vault)
+    }
+
+    /// Puts keys to rest for which certificates are requested elsewhere. The run waits from then on, and touches nothing
+    /// before it has a journal.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they cannot be written durably.
+    pub(crate) fn write_requested(&self, keys: BTreeMap<LeafId, PrivateKey>) -> Result<(), RunDirError> {
+        make_private_directory(&self.path.join(REQUESTED))?;
+        let new = PkiSet { leaf_keys: keys, ..PkiSet::default() };
+        self.write_items(REQUESTED, &Vault { new, ..Vault::default() })
+    }
+
+    /// Reads the keys for which certificates were requested.
+    ///
+    /// # Errors
+    ///
+    /// Fails if they are not complete.
+    pub(crate) fn read_requested(&self) -> Result<BTreeMap<LeafId, PrivateKey>, RunDirError> {
+        Ok(self.read_items(REQUESTED)?.new.leaf_keys)
+    }
+
+    /// Where the keys are for which certificates were requested.
+    pub fn requested(&self) -> PathBuf {
+        self.path.join(REQUESTED)
+    }
+
+    /// Whether it waits for certificates, and has not begun.
+    pub(crate) fn is_waiting(&self) -> bool {
+        waits(&self.path)
+    }
+
+    /// Destroys a run that waits for certificates, with its keys.
+    ///
+    /// # Errors
+    ///
+    /// Fails if it cannot be removed; its keys are then removed the next time that the state directory is opened.
+    pub(crate) fn withdraw(&self) -> Result<(), RunDirError> {
+        self.finish()?;
+        let path = self.path.clone();
+        fs::remove_dir_all(&path).map_err(|source| RunDirError::Io { what: "remove", path, source })
+    }
+
+    fn write_items(&self, directory: &str, vault: &Vault) -> Result<(), RunDirError> {
+        let directory = self.path.join(directory);
         let mut index: Vec<Entry> = Vec::new();
         let mut put = |item: Part, bytes: Zeroizing<Vec<u8>>| -> Result<(), RunDirError> {
             let file = format!("{:03}.pem", index.len() + 1);
-            write_private(&self.path.join(VAULT).join(&file), &bytes)?;
+            write_private(&directory.join(&file), &bytes)?;
             index.push(Entry { item, file });
             Ok(())
         };
         let key_pem = |key: &PrivateKey| {
             key.to_pem(KeyEncoding::Pkcs8)
                 .map(|pem| pem.to_bytes())
-                .map_err(|error| RunDirError::Content { path: self.path.join(VAULT), why: error.to_string() })
+                .map_err(|error| RunDirError::Content { path: directory.clone(), why: error.to_string() })
         };
         let pem = |certificate: &Certificate| Zeroizing::new(certificate.to_pem().into_bytes());
         for (generation, set) in [(Generation::Old, &vault.old), (Generation::New, &vault.new)] {
@@ -373,12 +455,15 @@ impl RunDir {
         for (domain, certificate) in &vault.cross {
             put(Part::Cross(*domain), pem(certificate))?;
         }
-        self.write_json("vault/index.json", &index)
+        let path = directory.join(INDEX);
+        let bytes = serde_json::to_vec_pretty(&index)
+            .map_err(|error| RunDirError::Content { path: path.clone(), why: error.to_string() })?;
+        write_private(&path, &bytes)
     }
 
     /// The file that tells what the files of the vault are.
     pub fn vault_index(&self) -> PathBuf {
-        self.path.join(VAULT).join("index.json")
+        self.path.join(VAULT).join(INDEX)
     }
 
     /// Reads both generations of the PKI.
@@ -387,12 +472,17 @@ impl RunDir {
     ///
     /// Fails if it is not complete.
     pub fn read_vault(&self) -> Result<Vault, RunDirError> {
-        let index_path = self.vault_index();
+        self.read_items(VAULT)
+    }
+
+    fn read_items(&self, directory: &str) -> Result<Vault, RunDirError> {
+        let directory = self.path.join(directory);
+        let index_path = directory.join(INDEX);
         let index = read_index(&read_file(&index_path)?)
             .map_err(|error| RunDirError::Content { path: index_path.clone(), why: error.to_string() })?;
         let mut vault = Vault::default();
         for Entry { item, file } in index {
-            let path = self.path.join(VAULT).join(&file);
+            let path = directory.join(&file);
             if Path::new(&file).file_name() != Some(OsStr::new(&file)) {
                 let (path, why) = (index_path, format!("it names {file}, which is not a file beside it"));
                 return Err(RunDirError::Content { path, why });

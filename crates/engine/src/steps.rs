@@ -163,7 +163,7 @@ async fn elsewhere(
             Ok("set".to_owned())
         }
         Action::WriteOperatorFiles => {
-            context.operator.write(&context.vault)?;
+            context.operator.write(&context.vault).await?;
             Ok("written".to_owned())
         }
         Action::ShareFrontProxy => share_front_proxy(context).await,

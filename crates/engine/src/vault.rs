@@ -116,12 +116,12 @@ impl Vault {
     }
 
     /// The generation of a leaf that stands for `wanted`: what the run leaves as it is, is the old one throughout.
-    pub(crate) fn leaf_generation(&self, leaf: &LeafId, wanted: Generation) -> Generation {
+    pub fn leaf_generation(&self, leaf: &LeafId, wanted: Generation) -> Generation {
         if self.new.leaves.contains_key(leaf) { wanted } else { Generation::Old }
     }
 
     /// The CA of a domain that stands for `wanted`, likewise.
-    pub(crate) fn authority(&self, domain: TrustDomain, wanted: Generation) -> Part {
+    pub fn authority(&self, domain: TrustDomain, wanted: Generation) -> Part {
         let there = self.new.authorities.contains_key(&domain);
         Part::Ca(domain, if there { wanted } else { Generation::Old })
     }

@@ -155,6 +155,23 @@ impl Template {
         })
     }
 
+    /// The subject alternative names in order; none where the extension is not there or cannot be read.
+    pub fn sans(&self) -> Vec<SubjectAltName> {
+        let found = self.find(extension::SUBJECT_ALT_NAME);
+        found.and_then(|found| SubjectAltName::list_from_der(found.value()).ok()).unwrap_or_default()
+    }
+
+    /// The key usages; `None` where the extension is not there or cannot be read.
+    pub fn key_usage(&self) -> Option<BTreeSet<KeyUsage>> {
+        self.find(extension::KEY_USAGE).and_then(|found| KeyUsage::set_from_der(found.value()).ok())
+    }
+
+    /// The extended key usages in order; `None` where the extension is not there or cannot be read.
+    pub fn extended_key_usage(&self) -> Option<Vec<ExtendedKeyUsage>> {
+        let found = self.find(extension::EXTENDED_KEY_USAGE)?;
+        ExtendedKeyUsage::list_from_der(found.value()).ok()
+    }
+
     /// The same shape as a CA: what version 1 roots leave out is added, what is there stays.
     pub(crate) fn into_ca(mut self) -> Result<Self, TemplateError> {
         if !self.is_ca() {
@@ -164,9 +181,7 @@ impl Template {
                     .map_err(TemplateError::encode)?,
             );
         }
-        let usage =
-            self.find(extension::KEY_USAGE).and_then(|found| KeyUsage::set_from_der(found.value()).ok());
-        let mut usage = usage.unwrap_or_else(|| BTreeSet::from([KeyUsage::DigitalSignature]));
+        let mut usage = self.key_usage().unwrap_or_else(|| BTreeSet::from([KeyUsage::DigitalSignature]));
         if usage.insert(KeyUsage::KeyCertSign) {
             self.put(key_usage_extension(&usage)?);
         }

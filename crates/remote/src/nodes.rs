@@ -11,8 +11,8 @@ use backon::{ExponentialBuilder, Retryable as _};
 use kubecert_core::inventory::{FileFacts, NodeFacts, ProcessFacts};
 use kubecert_core::model::{Component, Node, NodeName, OperatingSystem, RunId};
 use kubecert_engine::ports::{
-    AuditedClient, Diversion, Fault, FileBytes, Listening, NodeQuestion, Nodes, PortError, PortResult,
-    StartedBy, Stream, WrittenFile,
+    AuditedClient, Diversion, Fault, FileBytes, Holder, Listening, NodeQuestion, Nodes, PortError,
+    PortResult, Restarted, StartedBy, Stream, WrittenFile,
 };
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore};
@@ -382,6 +382,14 @@ impl Nodes for SshNodes {
             return ops::windows::restart_unit(&self.way(node), node, unit, component).await;
         }
         ops::restart_unit(&self.way(node), node, unit, component).await
+    }
+
+    async fn restart_holder(&self, node: &NodeName, holder: &Holder, file: &str) -> PortResult<Restarted> {
+        if self.is_windows(node) {
+            let what = format!("cannot restart {holder}, which reads {file}, on {node}");
+            return Err(PortError::new(Fault::Unexpected, what, "holders are not restarted on Windows"));
+        }
+        ops::restart_holder(&self.way(node), node, holder, file).await
     }
 
     async fn reload_unit(&self, node: &NodeName, unit: &str, port: u16) -> PortResult<Listening> {

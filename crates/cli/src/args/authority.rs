@@ -36,10 +36,13 @@ pub(crate) enum AuthorityVerb {
     /// Create, rotate, revoke or list the identities that may log in, and give them roles
     #[command(after_help = examples::AUTHORITY_IDENTITY)]
     Identity(IdentityArgs),
+    /// List the roles that identities can be given, and what each of them allows here
+    #[command(after_help = examples::AUTHORITY_ROLE)]
+    Role(RoleArgs),
     /// Put a new CA in the old one's place, which is accepted for a while longer; or end that while
     #[command(after_help = examples::AUTHORITY_ROTATE)]
     Rotate(RotateCaArgs),
-    /// Show which CAs an authority accepts, and until when: the credential monitor
+    /// Show how an authority is, which CAs it accepts, and until when
     #[command(after_help = examples::AUTHORITY_STATUS)]
     Status(StatusArgs),
 }
@@ -198,7 +201,7 @@ pub(crate) enum IdentityVerb {
     Rotate(OneIdentityArgs),
     /// Revoke an identity: its tokens and certificates count no more, at once and for ever
     Revoke(RevokeIdentityArgs),
-    /// Give an identity a role: Owner, Contributor, Reader, IdentityContributor, CertificateSigner, …
+    /// Give an identity a role; `authority role list` has them all
     Assign(AssignArgs),
     /// List all identities
     List(SideArgs),
@@ -261,6 +264,32 @@ pub(crate) struct AssignArgs {
     /// The role's name, as the wire API has it
     #[arg(long, value_name = "ROLE", help_heading = "Identity")]
     pub(crate) role: String,
+    /// From which side.
+    #[command(flatten)]
+    pub(crate) side: SideArgs,
+}
+
+/// Arguments of `authority role`.
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: RoleVerb,
+}
+
+/// What can be done with roles.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoleVerb {
+    /// List roles, and what each of them allows
+    List(ListRolesArgs),
+}
+
+/// Arguments of `authority role list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListRolesArgs {
+    /// The roles' names; without one, all of them
+    #[arg(value_name = "ROLE")]
+    pub(crate) names: Vec<String>,
     /// From which side.
     #[command(flatten)]
     pub(crate) side: SideArgs,

@@ -49,6 +49,7 @@ Examples:
   kubecert doctor --site plant-7.yaml
   kubecert doctor --site plant-7.yaml -o json
 
+Where the site file names kubeconfigs, it looks at those Kubernetes APIs, too, and changes nothing there.
 Each trouble has an id that stays. Exit code 3 says that there is one.";
 
 /// For `authority`.
@@ -110,6 +111,14 @@ Examples:
 
 A token is in its login file and nowhere else.";
 
+/// For `authority role`.
+pub(super) const AUTHORITY_ROLE: &str = "\
+Examples:
+  kubecert authority role list --dir /var/lib/kubecert-authority
+  kubecert authority role list CertificateSigner --access-file admin.json --server ca-1.example -o json
+
+The names of roles are the wire API's; what each of them allows is not public, and assumed.";
+
 /// For `authority rotate`.
 pub(super) const AUTHORITY_ROTATE: &str = "\
 Examples:
@@ -125,7 +134,8 @@ Examples:
   kubecert authority status --dir /var/lib/kubecert-authority
   kubecert authority status --access-file admin.json --server ca-1.example -o json
 
-Exit code 3 says that the CA should be replaced: 90 days or less, or a quarter of its life, are left.";
+How it is can be seen by administrators and identities with a role such as HealthReader. Exit code 3
+says that the CA should be replaced: 90 days or less, or a quarter of its life, are left.";
 
 /// For `plan`.
 pub(super) const PLAN: &str = "\
@@ -153,6 +163,11 @@ Examples:
   kubecert rotate -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa --plan plan.json --yes
   kubecert rotate -c cluster.yaml
+  kubecert rotate -c cluster.yaml --why renew --csr-out requests
+  kubecert rotate -c cluster.yaml --why renew --certificates requests
+
+Where a CA's key is kept elsewhere: --csr-out makes keys and signing requests and touches nothing;
+once NAME.crt lies beside each NAME.csr, --certificates checks them all and renews with them.
 
 Which reason: certificates end soon, the CA does not: renew. The CA ends soon: extend-ca, then
 renew. The CA's key is old, too short, or a new one is the rule: replace-ca. Somebody has had a
@@ -186,6 +201,8 @@ Examples:
   kubecert recover -m apimodel.json \\
       --ssh-host lab.example.com --linux-ssh-private-key ~/.ssh/id_rsa
   kubecert recover -c cluster.yaml
+  kubecert recover -c cluster.yaml --csr-out requests
+  kubecert recover -c cluster.yaml --certificates requests
   kubecert recover --site plant-7.yaml --yes
 
 With --site, all layers of a site of AKS Arc in the order in which they depend on each other: its
@@ -193,7 +210,8 @@ infrastructure, the Kubernetes layer of each cluster, the cloud credentials and 
 each cluster. Nothing is renewed that is not due.
 
 Certificates are issued anew by the CA in force, which itself gets another certificate for its key if it
-has ended; tokens stay what they were. Agents that cannot be reached are left: run it again once they are
+has ended; tokens stay what they were. Where its key is kept elsewhere, --csr-out makes signing requests, and
+--certificates goes on with what was signed; agents need a second round. Agents that cannot be reached are left: run it again once they are
 back. `rotate-certs --force` does the same first, and then replaces the CA.";
 
 /// For `verify`.

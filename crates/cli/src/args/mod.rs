@@ -25,15 +25,15 @@ pub(crate) use akshci::{
     UpdateCertificatesArgs, UpdateClusterArgs,
 };
 pub(crate) use authority::{
-    AuthorityArgs, AuthorityVerb, ClientArgs, IdentityVerb, InitArgs, LoginArgs, RenewArgs, RotateCaArgs,
-    ServeArgs, SideArgs,
+    AuthorityArgs, AuthorityVerb, ClientArgs, IdentityVerb, InitArgs, ListRolesArgs, LoginArgs, RenewArgs,
+    RoleVerb, RotateCaArgs, ServeArgs, SideArgs,
 };
 pub(crate) use common::{ClusterSource, GlobalArgs, HowArgs, KeySource, Output, SshArgs, StateArgs};
 pub(crate) use rotate_certs::{AuthMethod, AzureEnvironment, IdentitySystem, RotateCertsArgs};
 pub(crate) use site::{AssessArgs, DoctorArgs, ShutdownCheckArgs};
 pub(crate) use verbs::{
     CheckArgs, CompletionsArgs, DemoArgs, GenerateArgs, ManArgs, PlanArgs, RecoverArgs, RehearseArgs,
-    ReportArgs, ResumeArgs, RotateArgs, RunArgs, VerifyArgs,
+    ReportArgs, ResumeArgs, RotateArgs, RunArgs, SignerArgs, VerifyArgs,
 };
 
 use crate::errors::CliError;

@@ -54,8 +54,11 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     pub(crate) how: HowArgs,
     /// Carry out the plan in this file, if the cluster is still as it was when the plan was made
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["why", "strategy", "scope", "renew_within"], help_heading = "Rotation")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["why", "strategy", "scope", "renew_within", "csr_out", "certificates"], help_heading = "Rotation")]
     pub(crate) plan: Option<PathBuf>,
+    /// Who signs.
+    #[command(flatten)]
+    pub(crate) signer: SignerArgs,
     /// Do not ask; without it, the cluster's name must be typed before anything changes
     #[arg(long, help_heading = "Rotation")]
     pub(crate) yes: bool,
@@ -71,6 +74,19 @@ pub(crate) struct RotateArgs {
     pub(crate) break_plan: Option<kubecert_core::testing::wrong::Mutation>,
 }
 
+/// Who signs, where the keys of CAs are kept elsewhere.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Rotation")]
+pub(crate) struct SignerArgs {
+    /// Where keys of CAs are kept elsewhere: write a signing request for each certificate that is due into this
+    /// directory, and touch nothing; with renew
+    #[arg(long, value_name = "DIR", conflicts_with = "certificates")]
+    pub(crate) csr_out: Option<PathBuf>,
+    /// Go on with the certificates in this directory, which were signed for the requests that --csr-out wrote there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) certificates: Option<PathBuf>,
+}
+
 /// Arguments of `recover`.
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
@@ -78,11 +94,14 @@ pub(crate) struct RecoverArgs {
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
     /// The site file of AKS Arc, for all layers of a site in the order in which they depend on each other
-    #[arg(long, value_name = "FILE", group = "ClusterArgs", help_heading = "Cluster")]
+    #[arg(long, value_name = "FILE", group = "ClusterArgs", conflicts_with_all = ["csr_out", "certificates"], help_heading = "Cluster")]
     pub(crate) site: Option<PathBuf>,
     /// How to reach its nodes.
     #[command(flatten)]
     pub(crate) ssh: SshArgs,
+    /// Who signs.
+    #[command(flatten)]
+    pub(crate) signer: SignerArgs,
     /// Do not ask; without it, the cluster's name must be typed before anything changes
     #[arg(long, help_heading = "Rotation")]
     pub(crate) yes: bool,

@@ -12,7 +12,7 @@ use kubecert_engine::issue::chain;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::akshci;
+use super::{akshci, symptoms};
 use crate::args::{AssessArgs, DoctorArgs, GlobalArgs, Output, ShutdownCheckArgs};
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
@@ -57,15 +57,17 @@ pub(crate) fn shutdown_check(global: &GlobalArgs, args: &ShutdownCheckArgs) -> R
 /// `kubecert doctor`.
 pub(crate) fn doctor(global: &GlobalArgs, args: &DoctorArgs) -> Result<Exit, CliError> {
     let site = read_site(&args.site)?;
-    let seen = look(&site)?;
+    let (seen, sights) =
+        runtime()?.block_on(async { tokio::join!(look_at_all(&site), symptoms::look(&site)) });
     let strangers = arc::strangers(&seen);
-    let findings = assess::measured(&credentials(seen), Timestamp::now());
-    let found = assess::doctor(&findings, &strangers);
+    let now = Timestamp::now();
+    let findings = assess::measured(&credentials(seen), now);
+    let found = assess::doctor(&findings, &strangers, &sights, now);
     match global.output {
         Output::Json => super::print(&json(&found)?)?,
         Output::Text => {
             let paint = Paint::when(global.colours(io::stdout().is_terminal()));
-            super::print(&assess_text::doctor(&site.name, findings.len(), &found, paint))?;
+            super::print(&assess_text::doctor(&site.name, (findings.len(), sights.len()), &found, paint))?;
         }
     }
     Ok(if found.is_empty() { Exit::Done } else { Exit::Findings })
@@ -92,31 +94,37 @@ pub(super) fn read_site(file: &Path) -> Result<Site, CliError> {
     })
 }
 
-/// Reads all that a site names, its servers at the same time.
 fn look(site: &Site) -> Result<Vec<(Source, Seen)>, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    Ok(runtime()?.block_on(look_at_all(site)))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))?;
-    let mut found: Vec<(usize, Source, Seen)> = runtime.block_on(async {
-        let mut tasks = JoinSet::new();
-        let is_elsewhere = |source: &Source| matches!(source.place, Place::Secret(_) | Place::Remote(_));
-        for (number, source) in site.sources.iter().cloned().enumerate() {
-            if !is_elsewhere(&source) {
-                tasks.spawn(async move {
-                    let seen = look_at(&source).await;
-                    (number, source, seen)
-                });
-            }
+        .map_err(|error| CliError::because(Kind::Internal, "cannot start", error))
+}
+
+/// Reads all that a site names, its servers at the same time.
+async fn look_at_all(site: &Site) -> Vec<(Source, Seen)> {
+    let mut tasks = JoinSet::new();
+    let is_elsewhere = |source: &Source| {
+        matches!(source.place, Place::Secret(_) | Place::Remote(_) | Place::RemoteCertificates(_))
+    };
+    for (number, source) in site.sources.iter().cloned().enumerate() {
+        if !is_elsewhere(&source) {
+            tasks.spawn(async move {
+                let seen = look_at(&source).await;
+                (number, source, seen)
+            });
         }
-        // Secrets of one cluster, and files of one machine, come over one connection, so one after the other.
-        let elsewhere = site.sources.iter().cloned().enumerate().filter(|(_, source)| is_elsewhere(source));
-        let mut found = akshci::fetched(site, elsewhere).await;
-        found.extend(tasks.join_all().await);
-        found
-    });
+    }
+    // Secrets of one cluster, and files of one machine, come over one connection, so one after the other.
+    let elsewhere = site.sources.iter().cloned().enumerate().filter(|(_, source)| is_elsewhere(source));
+    let mut found: Vec<(usize, Source, Seen)> = akshci::fetched(site, elsewhere).await;
+    found.extend(tasks.join_all().await);
     found.sort_by_key(|(number, ..)| *number);
-    Ok(found.into_iter().map(|(_, source, seen)| (source, seen)).collect())
+    found.into_iter().map(|(_, source, seen)| (source, seen)).collect()
 }
 
 fn credentials(seen: Vec<(Source, Seen)>) -> Vec<Credential> {
@@ -134,6 +142,7 @@ async fn look_at(source: &Source) -> Seen {
         | Place::Kubeconfig(_)
         | Place::Certificates(_)
         | Place::Secret(_)
-        | Place::Remote(_) => arc::read(source),
+        | Place::Remote(_)
+        | Place::RemoteCertificates(_) => arc::read(source),
     }
 }

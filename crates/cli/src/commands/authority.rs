@@ -5,31 +5,25 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kubecert_cloud::authority::{
-    AccessFile, AccessLock, Address, Authority, AuthorityError, Client, DEFAULT_LOGIN_PORT, DEFAULT_PORT,
-    IdentityInfo, Lifetimes, LoginFile, MocCode, Monitor, NewIdentity, Server, ServerConfig, Settings,
-    Status, When, learn_roots, login, renew,
+    AccessFile, AccessLock, Address, AgentInfo, Authority, AuthorityError, Client, DEFAULT_LOGIN_PORT,
+    DEFAULT_PORT, Health, IdentityInfo, Lifetimes, LoginFile, MocCode, Monitor, NewIdentity, RoleAction,
+    RoleInfo, Server, ServerConfig, Settings, Status, When, learn_roots, login, renew,
 };
 use kubecert_engine::ports::Clock;
-use kubecert_pki::{Certificate, SubjectAltName};
+use kubecert_pki::SubjectAltName;
 use serde_json::json;
 
 use super::keeper::{self, Failed, Round};
 use crate::args::{
-    AuthorityArgs, AuthorityVerb, ClientArgs, GlobalArgs, IdentityVerb, InitArgs, LoginArgs, Output,
-    RenewArgs, RotateCaArgs, ServeArgs, SideArgs,
+    AuthorityArgs, AuthorityVerb, ClientArgs, GlobalArgs, IdentityVerb, InitArgs, ListRolesArgs, LoginArgs,
+    Output, RenewArgs, RoleVerb, RotateCaArgs, ServeArgs, SideArgs,
 };
 use crate::errors::{CliError, Kind};
 use crate::exit::Exit;
 use crate::human::paint::Paint;
 use crate::human::time::{minute, relative};
-
-/// A CA with so much or less left should be replaced: the vendor's threshold for a CA of a year.
-const REPLACE_CA_BEFORE: SignedDuration = SignedDuration::from_hours(90 * 24);
-
-/// For CAs of less than a year: this part of its life, so that a short-lived one is not always to be replaced.
-const REPLACE_CA_PART: i32 = 4;
 
 /// Does what the command line says.
 pub(crate) fn run(global: &GlobalArgs, args: &AuthorityArgs) -> Result<Exit, CliError> {
@@ -44,6 +38,9 @@ pub(crate) fn run(global: &GlobalArgs, args: &AuthorityArgs) -> Result<Exit, Cli
             AuthorityVerb::Login(args) => log_in(global, args).await,
             AuthorityVerb::Renew(args) => renewal(global, args).await,
             AuthorityVerb::Identity(args) => identity(global, &args.verb).await,
+            AuthorityVerb::Role(args) => match &args.verb {
+                RoleVerb::List(args) => roles(global, args).await,
+            },
             AuthorityVerb::Rotate(args) => rotate(global, args),
             AuthorityVerb::Status(args) => status(global, &args.side).await,
         }
@@ -264,25 +261,69 @@ fn rotate(global: &GlobalArgs, args: &RotateCaArgs) -> Result<Exit, CliError> {
     show(global, &monitor_text(&monitor, Timestamp::now()), &monitor_json(&monitor))
 }
 
-async fn status(global: &GlobalArgs, side: &SideArgs) -> Result<Exit, CliError> {
-    let monitor = match Side::of(side).await? {
-        Side::Owner(authority) => authority.monitor(),
-        Side::Client(mut client) => client.monitor().await,
+async fn roles(global: &GlobalArgs, args: &ListRolesArgs) -> Result<Exit, CliError> {
+    let roles = match Side::of(&args.side).await? {
+        Side::Owner(authority) => authority.roles(&args.names),
+        Side::Client(mut client) => client.roles(&args.names).await,
     };
-    let (monitor, now) = (monitor.map_err(told)?, Timestamp::now());
-    show(global, &monitor_text(&monitor, now), &monitor_json(&monitor))?;
-    Ok(if monitor.roots.first().is_none_or(|root| ends_soon(root, now)) {
-        Exit::Findings
-    } else {
-        Exit::Done
-    })
+    let roles = roles.map_err(told)?;
+    let width = roles.iter().map(|role| role.name.len()).max().unwrap_or(0).max(4);
+    let words =
+        |actions: &[RoleAction]| actions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = format!("{:width$}  ALLOWS\n", "NAME");
+    for RoleInfo { name, actions, not_actions } in &roles {
+        let but = match not_actions.is_empty() {
+            true => String::new(),
+            false => format!("; but not {}", words(not_actions)),
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name:width$}  {}{but}", words(actions));
+    }
+    show(global, &text, &json!(roles))
 }
 
-/// Whether a CA should be replaced.
-fn ends_soon(root: &Certificate, now: Timestamp) -> bool {
-    let life = root.not_after().duration_since(root.not_before());
-    let left = root.not_after().duration_since(now);
-    left <= REPLACE_CA_BEFORE.min(life / REPLACE_CA_PART)
+async fn status(global: &GlobalArgs, side: &SideArgs) -> Result<Exit, CliError> {
+    let (monitor, info) = match Side::of(side).await? {
+        Side::Owner(authority) => (authority.monitor(), authority.info()),
+        Side::Client(mut client) => (client.monitor().await, client.info().await),
+    };
+    let (monitor, info) = (monitor.map_err(told)?, told_info(info)?);
+    let now = Timestamp::now();
+    let mut json = monitor_json(&monitor);
+    json["agent"] = match &info {
+        Ok(info) => json!(info),
+        Err(why) => json!({"not_told": why}),
+    };
+    show(global, &format!("{}{}", monitor_text(&monitor, now), info_text(&info)), &json)?;
+    let by_itself = info.map_or(Health::Ok, |info| info.health);
+    let by_ca = monitor.roots.first().map_or(Health::Critical, |root| Health::of_ca(root, now));
+    Ok(if [by_itself, by_ca] == [Health::Ok; 2] { Exit::Done } else { Exit::Findings })
+}
+
+/// What an authority says of itself, or why it does not: not everybody may know, and not every authority offers it. The rest
+/// of its status is shown all the same.
+fn told_info(info: Result<AgentInfo, AuthorityError>) -> Result<Result<AgentInfo, String>, CliError> {
+    match info {
+        Ok(info) => Ok(Ok(info)),
+        Err(error) if matches!(error.code, Some(MocCode::AccessDenied | MocCode::NotSupported)) => {
+            Ok(Err(error.cause))
+        }
+        Err(error) => Err(told(error)),
+    }
+}
+
+fn info_text(info: &Result<AgentInfo, String>) -> String {
+    let AgentInfo { name, deployment_id, version, health } = match info {
+        Ok(info) => info,
+        Err(why) => return format!("How it is was not told: {why}.\n"),
+    };
+    let or_none = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    format!(
+        "{health}: {}, version {}, deployment {}\n",
+        or_none(name),
+        or_none(version),
+        or_none(deployment_id)
+    )
 }
 
 /// From which side something is done.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use kubecert_engine::ports::PortResult;
 use kubecert_engine::run::{OperatorFiles, Setup};
@@ -51,12 +52,13 @@ pub(crate) fn run(global: &GlobalArgs, args: &DemoArgs) -> Result<Exit, CliError
 /// A cluster in memory has no operator's files.
 struct NoFiles;
 
+#[async_trait]
 impl OperatorFiles for NoFiles {
-    fn announce(&self, _: &Vault) -> PortResult<()> {
+    async fn announce(&self, _: &Vault) -> PortResult<()> {
         Ok(())
     }
 
-    fn write(&self, _: &Vault) -> PortResult<()> {
+    async fn write(&self, _: &Vault) -> PortResult<()> {
         Ok(())
     }
 }

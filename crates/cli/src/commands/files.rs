@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use kubecert_cloud::apimodel::{
     ApiModel, CertificateProfile, Entry, PARAMETERS_FILE, Parameters, PoolNodes, UpdatedParameters,
     write_artifacts, write_private,
@@ -85,8 +86,9 @@ impl AncestorFiles {
     }
 }
 
+#[async_trait]
 impl OperatorFiles for AncestorFiles {
-    fn announce(&self, vault: &Vault) -> PortResult<()> {
+    async fn announce(&self, vault: &Vault) -> PortResult<()> {
         if let Some(present) = self.model.certificate_profile() {
             let backup = self.directory.join("_rotate_certs_backup");
             self.artifacts(&backup, present)?;
@@ -97,7 +99,7 @@ impl OperatorFiles for AncestorFiles {
         self.write_parameters(&output, &profile)
     }
 
-    fn write(&self, vault: &Vault) -> PortResult<()> {
+    async fn write(&self, vault: &Vault) -> PortResult<()> {
         let profile = self.new_profile(vault)?;
         // First the parameters: who sees the new model sees the other files too.
         self.write_parameters(&self.directory, &profile)?;

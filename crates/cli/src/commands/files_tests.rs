@@ -68,8 +68,8 @@ fn has_openssl() -> bool {
     there
 }
 
-#[test]
-fn the_ancestor_could_go_on_with_what_is_written() {
+#[tokio::test]
+async fn the_ancestor_could_go_on_with_what_is_written() {
     if !has_openssl() {
         return;
     }
@@ -90,15 +90,15 @@ fn the_ancestor_could_go_on_with_what_is_written() {
         let [backup, output] =
             ["_rotate_certs_backup", "_rotate_certs_output"].map(|name| directory.path().join(name));
 
-        files.announce(&vault).unwrap();
+        files.announce(&vault).await.unwrap();
         judge(backup.clone(), true);
         judge(output.clone(), true);
         assert!(fs::read(&path).unwrap() == case.model, "{}: nothing is in force yet", case.name);
         assert!(fs::read(backup.join("apimodel.json")).unwrap() == case.model, "{}", case.name);
         let announced = fs::read(output.join("apimodel.json")).unwrap();
 
-        files.write(&vault).unwrap();
-        files.write(&vault).unwrap();
+        files.write(&vault).await.unwrap();
+        files.write(&vault).await.unwrap();
         judge(directory.path().to_owned(), false);
         judge(backup, true);
         assert!(!output.exists(), "{}", case.name);

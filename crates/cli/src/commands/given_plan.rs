@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kubecert_core::intent::Intent;
+use kubecert_core::intent::{Intent, Signer};
 use kubecert_core::model::ClusterName;
 use kubecert_core::plan::{Plan, Step};
 use kubecert_engine::rundir;
@@ -43,6 +43,7 @@ impl GivenPlan {
             strategy: Some(self.plan.strategy),
             scope: self.plan.scope,
             limits: self.plan.limits.clone(),
+            signer: Signer::Ours,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use kubecert_cloud::apimodel::write_private;
 use kubecert_cloud::cluster_file::{ClusterFile, ControlPlane};
 use kubecert_core::layout::{self, kubeadm};
@@ -19,6 +20,7 @@ use kubecert_engine::vault::{PkiSet, Vault};
 use kubecert_pki::{Certificate, PrivateKey};
 use zeroize::Zeroizing;
 
+use super::management::Management;
 use super::target::{Access, Reach, SSH_PORT, Wires, port_error, setup};
 use crate::args::KeySource;
 use crate::errors::{CliError, Kind};
@@ -73,7 +75,10 @@ impl Kubeadm {
         let nodes = self.access(reach)?.connect(&state, &wires.events).await?;
         let cluster = self.cluster();
         let old = pki(nodes.as_ref(), &cluster).await?;
-        let operator = Arc::new(Operator { kubeconfig: self.file.kubeconfig.clone() });
+        let kubeconfig = self.file.kubeconfig.clone();
+        let place = self.file.cluster_api.clone();
+        let management = place.map(|place| Management::new(place, wires.events.clone()));
+        let operator = Arc::new(Operator { kubeconfig, management });
         setup(cluster, self.file.endpoint_port, old, operator, nodes, state, wires)
     }
 
@@ -204,26 +209,51 @@ fn unusable(path: &str, node: &Node, error: &dyn std::error::Error) -> PortError
     PortError::new(Fault::Failed, format!("cannot use {path} on {}", node.name), chain(error))
 }
 
-/// The operator's own kubeconfig, where the cluster file names one.
+/// What the cluster file names of the operator's: the own kubeconfig, and Cluster API's Secrets.
 struct Operator {
     kubeconfig: Option<PathBuf>,
+    management: Option<Management>,
 }
 
+#[async_trait]
 impl OperatorFiles for Operator {
-    fn announce(&self, _vault: &Vault) -> PortResult<()> {
+    async fn announce(&self, vault: &Vault) -> PortResult<()> {
         // What cannot be edited at the end is refused now.
-        let Some(path) = &self.kubeconfig else { return Ok(()) };
-        let present = std::fs::read(path).map_err(|error| cannot("read", path, &error))?;
-        replace_credentials(&present, b"", b"", b"").map(drop).map_err(|error| cannot("edit", path, &error))
+        if let Some(path) = &self.kubeconfig {
+            let present = std::fs::read(path).map_err(|error| cannot("read", path, &error))?;
+            replace_credentials(&present, b"", b"", b"").map_err(|error| cannot("edit", path, &error))?;
+        }
+        match &self.management {
+            Some(management) => management.check(vault, self.kubeconfig.as_deref()).await,
+            None => Ok(()),
+        }
     }
 
-    fn write(&self, vault: &Vault) -> PortResult<()> {
-        let Some(path) = &self.kubeconfig else { return Ok(()) };
+    async fn write(&self, vault: &Vault) -> PortResult<()> {
+        // The kubeconfig first: a cluster that manages itself is reached with it.
+        if let Some(path) = &self.kubeconfig {
+            Self::update(path, vault)?;
+        }
+        match &self.management {
+            Some(management) => management.follow(vault).await,
+            None => Ok(()),
+        }
+    }
+
+    fn leftovers(&self) -> Vec<String> {
+        self.management.as_ref().map(Management::leftovers).unwrap_or_default()
+    }
+}
+
+impl Operator {
+    fn update(path: &Path, vault: &Vault) -> PortResult<()> {
         let leaf = LeafId::from("kubectlClient");
         let pem = |part: Part| vault.pem(&[part]).map_err(|error| cannot("edit", path, &error));
-        let roots = pem(Part::Ca(TrustDomain::Cluster, Generation::New))?;
-        let client = pem(Part::Leaf(leaf.clone(), Generation::New))?;
-        let key = pem(Part::LeafKey(leaf, Generation::New))?;
+        // A run that leaves the CA, or this client, as it is brings no new one of it.
+        let roots = pem(vault.authority(TrustDomain::Cluster, Generation::New))?;
+        let generation = vault.leaf_generation(&leaf, Generation::New);
+        let client = pem(Part::Leaf(leaf.clone(), generation))?;
+        let key = pem(Part::LeafKey(leaf, generation))?;
         let present = Zeroizing::new(std::fs::read(path).map_err(|error| cannot("read", path, &error))?);
         let edited = replace_credentials(&present, &roots, &client, &key)
             .map_err(|error| cannot("edit", path, &error))?;
@@ -233,4 +263,52 @@ impl OperatorFiles for Operator {
 
 fn cannot(act: &str, path: &Path, error: &dyn std::error::Error) -> PortError {
     PortError::new(Fault::Failed, format!("cannot {act} {}", path.display()), chain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use kubecert_pki::{
+        DistinguishedName, Issuer, KeyAlgorithm, Serial, Template, Validity, issue, self_signed_ca,
+    };
+
+    use super::*;
+
+    fn client(issuer: &Issuer) -> (Certificate, PrivateKey) {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let shape = Template::builder(named("kubernetes-admin")).build().unwrap();
+        let serial = Serial::random().unwrap();
+        (issue(&shape, key.public_key(), issuer, validity(), &serial).unwrap(), key)
+    }
+
+    fn named(name: &str) -> DistinguishedName {
+        DistinguishedName::common_name(name).unwrap()
+    }
+
+    fn validity() -> Validity {
+        Validity::new(Timestamp::UNIX_EPOCH, "2049-01-01T00:00:00Z".parse().unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_run_that_keeps_the_ca_brings_the_operators_kubeconfig_up_to_date() {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        let shape = Template::builder(named("kubernetes")).build().unwrap();
+        let ca = self_signed_ca(&shape, &key, validity(), &Serial::random().unwrap()).unwrap();
+        let issuer = Issuer::new(ca.clone(), key).unwrap();
+        let (leaf, mut vault) = (LeafId::from("kubectlClient"), Vault::default());
+        vault.old.authorities.insert(TrustDomain::Cluster, ca.clone());
+        for set in [&mut vault.old, &mut vault.new] {
+            let (certificate, key) = client(&issuer);
+            set.leaves.insert(leaf.clone(), certificate);
+            set.leaf_keys.insert(leaf.clone(), key);
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("admin.conf");
+        let text = "clusters:\n- cluster:\n    certificate-authority-data: eA==\nusers:\n- user:\n    client-certificate-data: eA==\n    client-key-data: eA==\n";
+        std::fs::write(&path, text).unwrap();
+        let operator = Operator { kubeconfig: Some(path.clone()), management: None };
+        operator.write(&vault).await.unwrap();
+        let [held, _key] = client_credentials(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(Certificate::from_pem(&held).unwrap(), vault.new.leaves[&leaf]);
+    }
 }

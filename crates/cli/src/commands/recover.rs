@@ -14,6 +14,7 @@ use kubecert_core::plan::Plan;
 use kubecert_engine::run;
 
 use super::cluster::Named;
+use super::external;
 use super::rotate::{Consent, run_error, show};
 use super::runtime::{self, Wired};
 use super::target::{Described, Reach};
@@ -53,6 +54,9 @@ pub(crate) fn recover(global: &GlobalArgs, args: &RecoverArgs) -> Result<Exit, C
     let reach = Reach::try_from(&args.ssh)?;
     let state = args.state.state_dir()?.join(named.name().as_str());
     let consent = Consent::asked(args.yes, io::stdin().is_terminal());
+    if args.signer.csr_out.is_some() || args.signer.certificates.is_some() {
+        return external::recover(global, args, named, reach, state);
+    }
     match bring_back(global, named, &reach, &state, &consent)? {
         Brought::Nothing => super::print("Nothing has ended and the API answers; nothing was done.\n")?,
         Brought::Back if global.output == Output::Text => super::print(
@@ -124,7 +128,7 @@ fn pass(
 
 /// The agents that the model names. Those of scale sets have names that Azure counts up, which the API tells once it
 /// answers.
-fn known_agents(described: &Described) -> Vec<Node> {
+pub(super) fn known_agents(described: &Described) -> Vec<Node> {
     let pools = described.model.agent_pools().iter().enumerate().filter(|(_, pool)| pool.os == Os::Linux);
     let names = pools.filter_map(|(index, _)| match described.model.agent_names(index)? {
         PoolNodes::Exact(names) => Some(names),

@@ -1,5 +1,6 @@
 //! `kubecert rotate`, `resume` and `rotate-certs`: the verbs that change a cluster.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -8,16 +9,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kubecert_cloud::azure::{Azure, Registration};
 use kubecert_core::event::{Event, Happening, RunOutcome};
-use kubecert_core::intent::{Intent, Limits, Strategy, Why};
+use kubecert_core::intent::{Intent, Limits, Signer, Strategy, Why};
 use kubecert_core::inventory::Inventory;
-use kubecert_core::model::{NodeName, RunId};
+use kubecert_core::model::{LeafId, NodeName, RunId};
 use kubecert_core::plan::Plan;
+use kubecert_engine::external::{Given, Waiting};
 use kubecert_engine::pending::{self, Pending};
 use kubecert_engine::ports::Machines;
 use kubecert_engine::run::{self, Ended, RunError, Setup};
 
 use super::azure;
 use super::cluster::Named;
+use super::external;
 use super::given_plan::GivenPlan;
 use super::given_profile::GivenProfile;
 use super::recover::{self, Brought};
@@ -45,6 +48,9 @@ pub(crate) fn rotate(global: &GlobalArgs, args: &RotateArgs) -> Result<Exit, Cli
             .hint(
                 "A run can be held only where the CA is replaced and the old one is in nobody else's hands.",
             ));
+    }
+    if args.signer.csr_out.is_some() || args.signer.certificates.is_some() {
+        return external::renew(global, args, named, reach, state);
     }
     let consent = Consent { yes: args.yes, terminal: io::stdin().is_terminal() };
     let wanted = given.map_or(Wanted::Fresh, |plan| Wanted::Given(Box::new(plan)));
@@ -269,6 +275,8 @@ pub(super) enum Wanted {
     Fresh,
     /// The one in a file, if the planner still makes the same.
     Given(Box<GivenPlan>),
+    /// The planner's, with certificates that somebody else has signed.
+    Signed(Box<(Waiting, BTreeMap<LeafId, Given>)>),
     /// The planner's, made wrong on purpose and not checked.
     #[cfg(feature = "wrong-plans")]
     Wrong(kubecert_core::testing::wrong::Mutation),
@@ -321,6 +329,10 @@ pub(super) async fn carry_out(
             run::rotate_wrong(setup, intent, make_wrong, agreed).await
         }
         Wanted::Fresh | Wanted::Given(_) => run::rotate(setup, intent, agreed).await,
+        Wanted::Signed(signed) => {
+            let (waiting, given) = &**signed;
+            kubecert_engine::external::rotate(setup, waiting, given, agreed).await
+        }
     };
     let ended = ended.map_err(run_error)?;
     if let Some(refused) = refused {
@@ -414,7 +426,7 @@ impl Consent {
 
 pub(super) fn intent(how: &HowArgs) -> Intent {
     let limits = Limits { renew_within_days: how.renew_within, ..Limits::default() };
-    Intent { why: how.why(), strategy: how.strategy(), scope: how.scope(), limits }
+    Intent { why: how.why(), strategy: how.strategy(), scope: how.scope(), limits, signer: Signer::Ours }
 }
 
 /// An error of the engine, with the kind and the hints that fit it.
@@ -423,6 +435,11 @@ pub(super) fn run_error(error: RunError) -> CliError {
         RunError::Refused(refusal) => {
             let error = CliError::new(Kind::Cluster, "the cluster cannot be rotated as it is");
             refusal.reasons.iter().fold(error, |error, reason| error.hint(reason.to_string()))
+        }
+        RunError::Unfit { complaints } => {
+            let error =
+                CliError::new(Kind::Input, "certificates cannot be used as they are; nothing was touched");
+            complaints.iter().fold(error, |error, complaint| error.hint(complaint.to_string()))
         }
         RunError::Port(error) => super::target::port_error(error),
         RunError::Unrecorded { .. } => CliError::new(Kind::Stopped, error).hint(

@@ -20,10 +20,14 @@ pub(crate) const CREDENTIAL: Noun = Noun("credential", "credentials");
 pub(crate) const FAULT: Noun = Noun("fault", "faults");
 /// finding
 pub(crate) const FINDING: Noun = Noun("finding", "findings");
+/// Kubernetes API
+pub(crate) const KUBERNETES_API: Noun = Noun("Kubernetes API", "Kubernetes APIs");
 /// node
 pub(crate) const NODE: Noun = Noun("node", "nodes");
 /// pod
 pub(crate) const POD: Noun = Noun("pod", "pods");
+/// request for a signature
+pub(crate) const SIGNING_REQUEST: Noun = Noun("signing request", "signing requests");
 /// request
 pub(crate) const REQUEST: Noun = Noun("request", "requests");
 /// restart

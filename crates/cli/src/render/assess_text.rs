@@ -90,8 +90,16 @@ pub(crate) fn shutdown(site: &str, found: &Shutdown, paint: Paint) -> String {
 }
 
 /// The troubles of a site, each with what it looks like and the repair.
-pub(crate) fn doctor(site: &str, looked_at: usize, found: &[Diagnosis], paint: Paint) -> String {
-    let heading = format!("Site {site}, {} looked at", count(looked_at, plural::CREDENTIAL));
+///
+/// `looked_at` are how many credentials and Kubernetes APIs were.
+pub(crate) fn doctor(site: &str, looked_at: (usize, usize), found: &[Diagnosis], paint: Paint) -> String {
+    let credentials = count(looked_at.0, plural::CREDENTIAL);
+    let heading = match looked_at.1 {
+        0 => format!(
+            "Site {site}, {credentials} looked at, and no Kubernetes API, since no kubeconfig is named"
+        ),
+        apis => format!("Site {site}, {credentials} and {} looked at", count(apis, plural::KUBERNETES_API)),
+    };
     let mut text = format!("{}\n", paint.bold(&heading));
     if found.is_empty() {
         text.push_str(&format!("\n{}\n", paint.green("No known trouble was found.")));
@@ -167,8 +175,8 @@ mod tests {
     #[test]
     fn troubles() {
         let found = sample_site::troubles();
-        insta::assert_snapshot!(doctor("plant-7", 7, &found, Paint::PLAIN));
-        insta::assert_snapshot!(doctor("plant-7", 7, &[], Paint::PLAIN));
+        insta::assert_snapshot!(doctor("plant-7", (7, 2), &found, Paint::PLAIN));
+        insta::assert_snapshot!(doctor("plant-7", (7, 0), &[], Paint::PLAIN));
     }
 
     #[test]

@@ -65,5 +65,5 @@ pub(crate) fn shutdown() -> Shutdown {
 pub(crate) fn troubles() -> Vec<Diagnosis> {
     let stranger =
         Stranger { client: "kvactl (cloudconfig)".to_owned(), server: "ca.example:55000".to_owned() };
-    assess::doctor(&assess::measured(&credentials(), now()), &[stranger])
+    assess::doctor(&assess::measured(&credentials(), now()), &[stranger], &[], now())
 }

@@ -1,50 +1,18 @@
 //! An authority that is served, an API server, a load balancer behind an sshd: all real, on this machine, for one test.
 
+#[path = "api_server.rs"]
+mod api_server;
+
 use std::fs;
 use std::io::{BufReader, Read as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output, Stdio};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
-/// How long something may take to start on a machine under load.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Waits until something is so.
-#[track_caller]
-fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(value) = attempt() {
-            return value;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port is free").port()
-}
-
-/// A child process that ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // One that has ended already is all the better.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+pub(crate) use api_server::{ApiServer, text, until};
+use api_server::{Process, free_port, openssl, start};
 
 /// A site with a served authority: an administrator, a host, and what a test adds.
 pub(crate) struct Site {
@@ -133,137 +101,6 @@ fn serve(directory: &Path) -> Process {
     Process(server)
 }
 
-/// The program of that name, from the lab's cache or else the machine's own.
-fn program(name: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let mut places = vec![home.join(".cache/kubecert-lab/k8s-1.34/bin")];
-    places.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    let found = places
-        .into_iter()
-        .find_map(|place| place.join(name).canonicalize().ok().filter(|path| path.is_file()));
-    if found.is_none() {
-        println!("skipped: there is no {name} on this machine");
-    }
-    found
-}
-
-fn start(directory: &Path, name: &str, command: &mut Command) -> Process {
-    let log = fs::File::create(directory.join(format!("{name}.log"))).expect("a file can be made");
-    let both = log.try_clone().expect("a file");
-    let child = command.current_dir(directory).stdin(Stdio::null()).stdout(both).stderr(log).spawn();
-    Process(child.expect("the program starts"))
-}
-
-fn openssl(directory: &Path, line: &str) {
-    let done =
-        Command::new("openssl").args(line.split(' ')).current_dir(directory).output().expect("openssl runs");
-    assert!(done.status.success(), "{line}: {}", text(&done.stderr));
-}
-
-/// A kube-apiserver with its etcd, and nothing else.
-pub(crate) struct ApiServer {
-    directory: TempDir,
-    kubectl: PathBuf,
-    processes: Vec<Process>,
-}
-
-impl ApiServer {
-    /// `None`, and a word about it, where a program is missing.
-    pub(crate) fn start() -> Option<Self> {
-        let (etcd, server, kubectl) = (program("etcd")?, program("kube-apiserver")?, program("kubectl")?);
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let path = directory.path();
-        for (name, days) in [("ca", "90"), ("proxy-ca", "90")] {
-            openssl(
-                path,
-                &format!(
-                    "req -x509 -newkey rsa:2048 -nodes -days {days} -subj /CN={name} -keyout {name}.key -out {name}.crt"
-                ),
-            );
-        }
-        fs::write(path.join("server.ext"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").expect("written");
-        fs::write(path.join("client.ext"), "extendedKeyUsage=clientAuth\n").expect("written");
-        for (name, subject) in [("server", "/CN=server"), ("client", "/O=system:masters/CN=admin")] {
-            openssl(
-                path,
-                &format!("req -newkey rsa:2048 -nodes -subj {subject} -keyout {name}.key -out {name}.csr"),
-            );
-            openssl(
-                path,
-                &format!(
-                    "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 9 -extfile {name}.ext -out {name}.crt"
-                ),
-            );
-        }
-        let (port, store, peer) = (free_port(), free_port(), free_port());
-        let mut command = Command::new(etcd);
-        command.args(["--data-dir=etcd", "--unsafe-no-fsync"]).args([
-            format!("--listen-client-urls=http://127.0.0.1:{store}"),
-            format!("--advertise-client-urls=http://127.0.0.1:{store}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-        ]);
-        let etcd = self::start(path, "etcd", &mut command);
-        let mut command = Command::new(server);
-        command
-            .args([format!("--etcd-servers=http://127.0.0.1:{store}"), format!("--secure-port={port}")])
-            .args([
-                "--bind-address=127.0.0.1",
-                "--service-cluster-ip-range=10.0.0.0/24",
-                "--tls-cert-file=server.crt",
-                "--tls-private-key-file=server.key",
-                "--client-ca-file=ca.crt",
-                "--requestheader-client-ca-file=proxy-ca.crt",
-                "--requestheader-username-headers=X-Remote-User",
-                "--service-account-issuer=https://localhost",
-                "--service-account-key-file=ca.key",
-                "--service-account-signing-key-file=ca.key",
-                "--authorization-mode=RBAC",
-                "--anonymous-auth=false",
-                "--cert-dir=certs",
-            ]);
-        let server = self::start(path, "kube-apiserver", &mut command);
-        let config = serde_json::json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "c",
-            "clusters": [{ "name": "c", "cluster": { "server": format!("https://localhost:{port}"), "certificate-authority": "ca.crt" } }],
-            "users": [{ "name": "u", "user": { "client-certificate": "client.crt", "client-key": "client.key" } }],
-            "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
-        });
-        fs::write(path.join("kubeconfig"), config.to_string()).expect("a file can be written");
-        let api = Self { directory, kubectl, processes: vec![etcd, server] };
-        until("the API server has its namespaces", || api.try_kubectl(&["get", "namespace", "default"]));
-        Some(api)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn try_kubectl(&self, words: &[&str]) -> Option<String> {
-        let mut command = Command::new(&self.kubectl);
-        let output =
-            command.args(["--kubeconfig=kubeconfig"]).args(words).current_dir(self.directory.path()).output();
-        let output = output.expect("kubectl starts");
-        output.status.success().then(|| text(&output.stdout))
-    }
-
-    #[track_caller]
-    pub(crate) fn kubectl(&self, words: &[&str]) -> String {
-        self.try_kubectl(words).unwrap_or_else(|| panic!("kubectl {words:?}"))
-    }
-
-    /// The entry `value` of a Secret.
-    pub(crate) fn secret(&self, name: &str) -> String {
-        let encoded = self.kubectl(&["get", "secret", name, "-o", "jsonpath={.data.value}"]);
-        text(&STANDARD.decode(encoded).expect("it is base64"))
-    }
-
-    pub(crate) fn stop(&mut self) {
-        self.processes.clear();
-    }
-}
-
 /// haproxy with a certificate of its own, and the sshd of its machine, which is this one.
 pub(crate) struct Balancer {
     directory: TempDir,
@@ -315,8 +152,7 @@ impl Balancer {
         fs::write(path.join("haproxy.cfg"), config).expect("written");
         // In a process of its own kind, since the master starts itself anew.
         let mut master = Command::new(path.join("bin/haproxy"));
-        let running =
-            self::start(path, "haproxy", master.args(["-W", "-f", "haproxy.cfg", "-p", "haproxy.pid"]));
+        let running = start(path, "haproxy", master.args(["-W", "-f", "haproxy.cfg", "-p", "haproxy.pid"]));
         until("haproxy listens", || TcpStream::connect(("127.0.0.1", port)).ok());
 
         // sshd wants this directory, which only its service makes.
@@ -330,7 +166,7 @@ impl Balancer {
         );
         fs::write(path.join("sshd.conf"), config).expect("written");
         let mut sshd = Command::new("/usr/sbin/sshd");
-        let sshd = self::start(path, "sshd", sshd.args(["-D", "-e", "-f"]).arg(path.join("sshd.conf")));
+        let sshd = start(path, "sshd", sshd.args(["-D", "-e", "-f"]).arg(path.join("sshd.conf")));
         until("sshd listens", || TcpStream::connect(("127.0.0.1", ssh)).ok());
         Some(Self { directory, port, ssh, sshd: Some(sshd), _haproxy: running })
     }

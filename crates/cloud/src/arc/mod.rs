@@ -16,14 +16,16 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+use jiff::Timestamp;
 use kubecert_core::assess::{Class, Credential, Evidence, Layer, Material, Stranger};
+use kubecert_core::inventory::FileFacts;
 use kubecert_pki::Certificate;
 use zeroize::Zeroizing;
 
 pub use kubeconfig::{ClusterLogin, KubeconfigError};
 pub use site::{
-    ClusterAccess, LoadBalancer, Place, RemotePlace, SecretPlace, Site, SiteError, SocketName, Source,
-    SshAccess,
+    ClusterAccess, LoadBalancer, Place, RemoteCertificates, RemotePlace, SecretPlace, Site, SiteError,
+    SocketName, Source, SshAccess,
 };
 
 /// The largest file that is read: a hundred times what any of these formats needs.
@@ -41,7 +43,7 @@ pub struct Seen {
 }
 
 /// Reads what a source of a site holds; nothing for a server, which is told by [`presented`], nor for what is elsewhere, which is
-/// told by [`fetched`].
+/// told by [`fetched`] and [`looked_at`].
 ///
 /// Never fails: what cannot be read is told as [`Evidence::Unreadable`], with the reason.
 pub fn read(source: &Source) -> Seen {
@@ -51,7 +53,7 @@ pub fn read(source: &Source) -> Seen {
         Place::Access(path) => found.file(path, access::read),
         Place::Kubeconfig(path) => found.file(path, kubeconfig::read),
         Place::Certificates(path) => certificates::read(&mut found, path),
-        Place::Server(_) | Place::Secret(_) | Place::Remote(_) => {}
+        Place::Server(_) | Place::Secret(_) | Place::Remote(_) | Place::RemoteCertificates(_) => {}
     }
     found.seen
 }
@@ -60,6 +62,29 @@ pub fn read(source: &Source) -> Seen {
 pub fn fetched(source: &Source, text: Result<Zeroizing<String>, String>) -> Seen {
     let mut found = Found::new(source);
     found.text(&source.place.to_string(), text, login::read);
+    found.seen
+}
+
+/// What the files of another machine hold, as they were looked at there, or why they cannot be.
+pub fn looked_at(source: &Source, files: Result<&[FileFacts], String>) -> Seen {
+    let mut found = Found::new(source);
+    let whole = source.place.to_string();
+    let files = match files {
+        Ok(files) => files,
+        Err(why) => {
+            found.unreadable(&whole, Material::Certificate, why);
+            return found.seen;
+        }
+    };
+    for file in files {
+        for (index, certificate) in file.certificates.iter().enumerate() {
+            let life = (certificate.not_before, certificate.not_after);
+            found.certificate_of(&file.path, life, certificate.is_ca || index > 0);
+        }
+    }
+    if found.seen.credentials.is_empty() {
+        found.unreadable(&whole, Material::Certificate, "there is no certificate in it".to_owned());
+    }
     found.seen
 }
 
@@ -150,14 +175,22 @@ impl<'a> Found<'a> {
 
     /// A certificate, of the source's class or of the CA above it.
     fn certificate(&mut self, place: &str, certificate: &Certificate, of_authority: bool) {
+        self.certificate_of(place, (certificate.not_before(), certificate.not_after()), of_authority);
+    }
+
+    /// The same, from the beginning and the end of its life.
+    fn certificate_of(
+        &mut self,
+        place: &str,
+        (not_before, not_after): (Timestamp, Timestamp),
+        of_authority: bool,
+    ) {
         let class = match (of_authority, self.source.class.layer()) {
             (false, _) => self.source.class,
             (true, Layer::Kubernetes | Layer::KubernetesWorkers) => Class::ClusterCa,
             (true, _) => Class::RootCa,
         };
-        let evidence =
-            Evidence::Seen { not_before: certificate.not_before(), not_after: certificate.not_after() };
-        self.add(class, place, Material::Certificate, evidence);
+        self.add(class, place, Material::Certificate, Evidence::Seen { not_before, not_after });
     }
 
     fn unreadable(&mut self, place: &str, material: Material, why: String) {
@@ -190,7 +223,7 @@ pub fn understood(source: &Source, text: &str) -> Vec<Credential> {
         Place::Login(_) | Place::Secret(_) | Place::Remote(_) => login::read,
         Place::Access(_) => access::read,
         Place::Kubeconfig(_) => kubeconfig::read,
-        Place::Certificates(_) | Place::Server(_) => certificates::one,
+        Place::Certificates(_) | Place::RemoteCertificates(_) | Place::Server(_) => certificates::one,
     };
     found.text("", Ok(Zeroizing::new(text.to_owned())), understand);
     found.seen.credentials

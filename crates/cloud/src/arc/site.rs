@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use kubecert_core::assess::Class;
+use kubecert_engine::ports::Holder;
 use serde::Deserialize;
 
 use super::content;
@@ -124,6 +125,23 @@ pub enum Place {
     Secret(SecretPlace),
     /// A login file on another machine, which is reached over SSH.
     Remote(RemotePlace),
+    /// A PEM file, a kubeconfig or a directory of them on another machine. They are looked at there; no key leaves it.
+    RemoteCertificates(RemoteCertificates),
+}
+
+/// Certificates on another machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteCertificates {
+    /// The machine's sshd.
+    pub machine: SocketName,
+    /// The path of the file or directory there.
+    pub path: String,
+}
+
+impl fmt::Display for RemoteCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} on {}", self.path, self.machine)
+    }
 }
 
 /// A file on another machine.
@@ -133,6 +151,8 @@ pub struct RemotePlace {
     pub machine: SocketName,
     /// The file's path there.
     pub path: String,
+    /// What reads it at its start there, and is restarted when the file is another one.
+    pub restart: Option<Holder>,
 }
 
 impl fmt::Display for RemotePlace {
@@ -174,6 +194,7 @@ impl fmt::Display for Place {
             Place::Server(address) => f.write_str(address),
             Place::Secret(secret) => secret.fmt(f),
             Place::Remote(remote) => remote.fmt(f),
+            Place::RemoteCertificates(remote) => remote.fmt(f),
         }
     }
 }
@@ -371,6 +392,29 @@ enum Within {
     Cluster,
 }
 
+/// Who is restarted, as an entry says it: one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenHolder {
+    unit: Option<String>,
+    static_pod: Option<String>,
+}
+
+impl WrittenHolder {
+    fn understood(self) -> Option<Holder> {
+        // Names of units (systemd.unit(5)) and of objects of the API; none of them begins with a dash.
+        let plain = |name: &String| {
+            let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-:@\\".contains(letter);
+            !name.is_empty() && !name.starts_with('-') && name.chars().all(fits)
+        };
+        match (self.unit.filter(plain), self.static_pod.filter(plain)) {
+            (Some(name), None) => Some(Holder::Unit(name)),
+            (None, Some(name)) => Some(Holder::StaticPod(name)),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
@@ -385,8 +429,10 @@ struct Entry {
     certificates: Option<PathBuf>,
     server: Option<String>,
     secret: Option<String>,
-    /// On which machine the login file is, if not on this one.
+    /// On which machine the file is, if not on this one.
     on: Option<String>,
+    /// Who reads that file at its start.
+    restart: Option<WrittenHolder>,
     /// Where the Secret is.
     #[serde(rename = "in")]
     within: Option<Within>,
@@ -412,29 +458,51 @@ impl Entry {
             Some(Within::Cluster) => cluster,
         };
         let key = self.key;
+        let reaches_otherwise = self.access.is_some() || self.server.is_some() || self.secret.is_some();
         let of_secret = self.secret.map(|text| {
             secret(&text, within, key)
                 .map(Place::Secret)
                 .ok_or_else(|| wrong("names a secret that is not NAMESPACE/NAME"))
         });
-        let login = match (self.login, self.on) {
+        if self.restart.is_some() && (self.on.is_none() || self.login.is_none()) {
+            return Err(wrong("says `restart`, which is for a login file on another machine (`on`)"));
+        }
+        let restart = self.restart.map(|holder| {
+            let known = "must say who is restarted: {unit: NAME} or {static-pod: NAME}";
+            holder.understood().ok_or_else(|| wrong(known))
+        });
+        let restart = restart.transpose()?;
+        let machine = self.on.map(|machine| {
+            socket(&machine, Some(SSH_PORT))
+                .ok_or_else(|| wrong("is on a machine that is not HOST or HOST:PORT"))
+        });
+        let machine = machine.transpose()?;
+        if machine.is_some() && reaches_otherwise {
+            return Err(wrong("says `on`, which is for login, certificates and kubeconfig"));
+        }
+        let there = |path: PathBuf| {
+            let path = path.to_str().filter(|path| path.starts_with('/')).map(str::to_owned);
+            path.ok_or_else(|| wrong("names a file on another machine without its absolute path"))
+        };
+        let certificates = |path: Option<PathBuf>, here: fn(PathBuf) -> Place| match (path, &machine) {
             (Some(path), Some(machine)) => {
-                let machine = socket(&machine, Some(SSH_PORT));
-                let machine =
-                    machine.ok_or_else(|| wrong("is on a machine that is not HOST or HOST:PORT"))?;
-                let path = path.to_str().filter(|path| path.starts_with('/')).map(str::to_owned);
-                let path =
-                    path.ok_or_else(|| wrong("names a file on another machine without its absolute path"))?;
-                Some(Place::Remote(RemotePlace { machine, path }))
+                let (machine, path) = (machine.clone(), there(path)?);
+                Ok(Some(Place::RemoteCertificates(RemoteCertificates { machine, path })))
             }
-            (path, None) => file(path).map(Place::Login),
-            (None, Some(_)) => return Err(wrong("says `on`, which is for a login file")),
+            (path, _) => Ok(file(path).map(here)),
+        };
+        let login = match (self.login, &machine) {
+            (Some(path), Some(machine)) => {
+                let (machine, path) = (machine.clone(), there(path)?);
+                Some(Place::Remote(RemotePlace { machine, path, restart }))
+            }
+            (path, _) => file(path).map(Place::Login),
         };
         let mut places = [
             login,
             file(self.access).map(Place::Access),
-            file(self.kubeconfig).map(Place::Kubeconfig),
-            file(self.certificates).map(Place::Certificates),
+            certificates(self.kubeconfig, Place::Kubeconfig)?,
+            certificates(self.certificates, Place::Certificates)?,
             self.server.map(Place::Server),
             of_secret.transpose()?,
         ]

@@ -5,6 +5,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use kubecert_core::assess::{Class, Credential, Evidence, Material};
+use kubecert_core::inventory::CertificateFacts;
+use kubecert_engine::ports::Holder;
 
 use super::{presented as presented_all, read as read_all, *};
 
@@ -245,8 +247,18 @@ credentials:
   - {class: infrastructure-provider, holder: caph, secret: default/caphlogintoken}
   - {class: csi-driver, cluster: holidays, holder: csi, secret: kube-system/csi, in: cluster, key: login, identity: csi}
   - {class: kms-plugin, cluster: vacation, holder: control-1, login: /opt/login.yaml, on: 10.0.0.4}
+  - {class: kms-plugin, cluster: vacation, holder: control-2, login: /opt/login.yaml, on: 10.0.0.5, restart: {static-pod: kms-plugin}}
+  - {class: node-agent, holder: host-1, login: /opt/login.yaml, on: 10.0.0.6, restart: {unit: wssdagent.service}}
+  - {class: control-plane, cluster: vacation, holder: control-1, certificates: /etc/kubernetes/pki, on: 10.0.0.4}
+  - {class: kubelet-client, cluster: vacation, holder: control-1, kubeconfig: /etc/kubernetes/kubelet.conf, on: 10.0.0.4}
 ";
     let site = Site::parse(text, Path::new("/site")).unwrap();
+    let restarts = site.sources.iter().filter_map(|source| match &source.place {
+        Place::Remote(place) => Some(place.restart.clone()),
+        _ => None,
+    });
+    let (pod, unit) = (Holder::StaticPod("kms-plugin".into()), Holder::Unit("wssdagent.service".into()));
+    assert_eq!(restarts.collect::<Vec<_>>(), [None, Some(pod), Some(unit)]);
     assert_eq!(site.authority.as_deref(), Some(Path::new("/site/authority")));
     assert_eq!(site.cluster_names().into_iter().collect::<Vec<_>>(), ["holidays", "vacation"]);
     let ssh = site.ssh.unwrap();
@@ -261,6 +273,10 @@ credentials:
             "secret default/caphlogintoken (key value) of the management cluster",
             "secret kube-system/csi (key login) of cluster holidays",
             "/opt/login.yaml on 10.0.0.4:22",
+            "/opt/login.yaml on 10.0.0.5:22",
+            "/opt/login.yaml on 10.0.0.6:22",
+            "/etc/kubernetes/pki on 10.0.0.4:22",
+            "/etc/kubernetes/kubelet.conf on 10.0.0.4:22",
         ]
     );
 }
@@ -279,7 +295,15 @@ fn what_a_site_file_says_wrongly_of_reaching_is_told() {
         (entry("login: c, key: value"), "which are for a secret"),
         (entry("login: c, on: host"), "without its absolute path"),
         (entry("login: /c, on: 'host:x'"), "not HOST or HOST:PORT"),
-        (entry("access: /c, on: host"), "says `on`, which is for a login file"),
+        (entry("access: /c, on: host"), "says `on`, which is for login, certificates and kubeconfig"),
+        (
+            entry("login: c, restart: {unit: a}"),
+            "says `restart`, which is for a login file on another machine",
+        ),
+        (entry("login: /c, on: host, restart: {}"), "must say who is restarted"),
+        (entry("login: /c, on: host, restart: {unit: a, static-pod: b}"), "must say who is restarted"),
+        (entry("login: /c, on: host, restart: {static-pod: '-a'}"), "must say who is restarted"),
+        (entry("login: /c, on: host, restart: {pod: a}"), "pod"),
         (balancer("ssh: 'h:0', certificate: /a, server: 'h:1'"), "ssh: h:0 is not HOST or HOST:PORT"),
         (balancer("ssh: h, certificate: /a, server: h"), "server: h is not HOST:PORT"),
         (balancer("ssh: h, certificate: a, server: 'h:1'"), "it must be an absolute one"),
@@ -343,5 +367,63 @@ fn a_kubeconfig_leads_to_a_cluster_or_says_why_not() {
     ] {
         let error = read(text).expect_err(why).to_string();
         assert!(error.contains(why) && error.contains("config") && !error.contains("s3cret"), "{error}");
+    }
+}
+
+#[test]
+fn files_on_a_machine_are_told_one_by_one_and_what_holds_none_is_not_known() {
+    let text = "name: plant\ncredentials:\n  - {class: control-plane, cluster: holidays, holder: control-1, certificates: /etc/kubernetes/pki, on: control-1}\n";
+    let site = Site::parse(text, Path::new("/site")).unwrap();
+    let [source] = &site.sources[..] else { panic!("one source") };
+    let certificate = |ends: &str, is_ca| CertificateFacts {
+        fingerprint: String::new(),
+        pem: String::new(),
+        subject: String::new(),
+        issuer: String::new(),
+        serial: String::new(),
+        not_before: Timestamp::UNIX_EPOCH,
+        not_after: ends.parse().unwrap(),
+        is_ca,
+        sans: Vec::new(),
+        key: String::new(),
+        signed_by: None,
+    };
+    let file = |path: &str, certificates| FileFacts {
+        path: path.to_owned(),
+        mode: 0o644,
+        owner: "root:root".to_owned(),
+        sha256: String::new(),
+        modified: Timestamp::UNIX_EPOCH,
+        certificates,
+        text: None,
+        link: None,
+    };
+    let files = [
+        file("/etc/kubernetes/pki/ca.crt", vec![certificate("2036-01-01T00:00:00Z", true)]),
+        file("/etc/kubernetes/pki/sa.key", vec![]),
+        file("/etc/kubernetes/pki/etcd/server.crt", vec![certificate("2027-01-01T00:00:00Z", false)]),
+    ];
+    let told = |seen: Seen| -> Vec<(Class, String, Option<Timestamp>)> {
+        let one = |credential: Credential| {
+            let ends = credential.not_after();
+            (credential.class, credential.place, ends)
+        };
+        seen.credentials.into_iter().map(one).collect()
+    };
+    let ends = |text: &str| Some(text.parse().unwrap());
+    assert_eq!(
+        told(looked_at(source, Ok(&files))),
+        [
+            (Class::ClusterCa, "/etc/kubernetes/pki/ca.crt".to_owned(), ends("2036-01-01T00:00:00Z")),
+            (
+                Class::ControlPlane,
+                "/etc/kubernetes/pki/etcd/server.crt".to_owned(),
+                ends("2027-01-01T00:00:00Z")
+            ),
+        ]
+    );
+    let whole = "/etc/kubernetes/pki on control-1:22".to_owned();
+    for nothing in [looked_at(source, Ok(&files[1..2])), looked_at(source, Err("it is off".to_owned()))] {
+        assert_eq!(told(nothing), [(Class::ControlPlane, whole.clone(), None)]);
     }
 }

@@ -1,31 +1,11 @@
-//! Roles and who has them, as far as identities and certificates need it. See `rights.rs` for what is assumed.
+//! Who has which role, as far as identities and certificates need it. See `rights.rs` for what is assumed.
 
 use super::code::{MocCode, Refusal};
 use super::document::{Assignment as Record, Document};
 use super::live::new_id;
-use super::rights::{self, ROLES, Right};
+use super::rights::{self, Right};
 use super::service::{Call, version};
-use super::wire::{
-    Assignment, AssignmentRequest, AssignmentResponse, Role, RoleRequest, RoleResponse, TRUE, operation,
-};
-
-/// `RoleAgent/Invoke`: the roles that there are.
-pub(super) fn roles(call: &Call, request: RoleRequest) -> Result<RoleResponse, Refusal> {
-    let (live, now) = (call.live()?, call.authority.now());
-    call.caller(&live, now)?.needs(Right::ReadRoles)?;
-    if request.operation != operation::GET {
-        return Err(Refusal::new(MocCode::NotSupported, "the roles here are fixed"));
-    }
-    let wanted: Vec<&str> = request.roles.iter().map(|role| role.name.as_str()).collect();
-    let all = wanted.iter().all(|name| name.is_empty());
-    let role = |name: &str| Role { name: name.to_owned(), id: name.to_owned(), status: version(1) };
-    let found = ROLES.iter().filter(|(name, _)| all || wanted.contains(name));
-    let roles: Vec<Role> = found.map(|(name, _)| role(name)).collect();
-    if roles.is_empty() {
-        return Err(Refusal::new(MocCode::NotFound, "there is no such role"));
-    }
-    Ok(RoleResponse { roles, result: TRUE, error: String::new() })
-}
+use super::wire::{Assignment, AssignmentRequest, AssignmentResponse, Scope, TRUE, operation, provider};
 
 /// `RoleAssignmentAgent/Invoke`: who has which role.
 pub(super) fn assignments(call: &Call, request: AssignmentRequest) -> Result<AssignmentResponse, Refusal> {
@@ -44,6 +24,7 @@ pub(super) fn assignments(call: &Call, request: AssignmentRequest) -> Result<Ass
             caller.needs(Right::WriteRoles)?;
             let assign = request.assignments.iter().map(|asked| {
                 caller.needs_all(&rights::of_role(&asked.role)?)?;
+                whole_site(document, asked)?;
                 assign(document, &asked.name, &asked.role, &asked.identity).map(|record| shown(&record))
             });
             assign.collect::<Result<Vec<_>, Refusal>>()
@@ -88,12 +69,27 @@ pub(super) fn assign(
     Ok(record)
 }
 
+/// A role that was meant for a part must not be given for everything.
+fn whole_site(document: &Document, asked: &Assignment) -> Result<(), Refusal> {
+    let Some(Scope { location, resource_group, provider, resource }) = &asked.scope else { return Ok(()) };
+    let here = location.is_empty() || *location == document.location;
+    if here && resource_group.is_empty() && *provider == provider::ANY && resource.is_empty() {
+        return Ok(());
+    }
+    let why = format!(
+        "role {} cannot be given to {} for a part of the site: here, an assignment holds for all of it",
+        asked.role, asked.identity
+    );
+    Err(Refusal::new(MocCode::NotSupported, why))
+}
+
 fn shown(record: &Record) -> Assignment {
     Assignment {
         name: record.name.clone(),
         id: record.id.clone(),
         role: record.role.clone(),
         identity: record.identity.clone(),
+        scope: None,
         status: version(1),
     }
 }

@@ -12,17 +12,21 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tonic::metadata::AsciiMetadataValue;
 
 use super::access_file::AccessFile;
+use super::agent::{AgentInfo, Health};
 use super::call::{Connection, Dial};
 use super::code::MocCode;
 use super::error::{AuthorityError, or_the_clock, whole_seconds};
 use super::login_file::{Address, ClientType, LoginFile};
 use super::owner::{IdentityInfo, Monitor, NewIdentity, Status};
 use super::request::{self, Request};
+use super::roles::{self, RoleInfo};
 use super::wire::{
-    Assignment, AssignmentRequest, AssignmentResponse, AuthenticationRequest, AuthenticationResponse,
-    CertificateResponse, Identity, IdentityCertificateRequest, IdentityOperationRequest, IdentityRequest,
-    IdentityResponse, MonitorRequest, MonitorResponse, SigningRequest, SigningRequests, access, method,
-    operation,
+    AgentInfoResponse, Assignment, AssignmentRequest, AssignmentResponse, AuthenticationRequest,
+    AuthenticationResponse, Certificate as WireCertificate, CertificateRequest, CertificateResponse,
+    HealthRequest, HealthResponse, Identity, IdentityCertificateRequest, IdentityOperationRequest,
+    IdentityRequest, IdentityResponse, MonitorRequest, MonitorResponse, Nothing, PrecheckRequest,
+    PrecheckResponse, Role, RoleRequest, RoleResponse, SigningRequest, SigningRequests, VersionResponse,
+    access, certificate_type, method, operation,
 };
 use crate::arc::token::life;
 
@@ -209,14 +213,7 @@ impl Client {
     ///
     /// When there is one of that name, the caller may not do that, or the call fails.
     pub async fn create(&mut self, new: &NewIdentity) -> Result<LoginFile, AuthorityError> {
-        let identity = Identity {
-            name: new.name.clone(),
-            client_type: new.client_type.number(),
-            location: new.location.clone(),
-            token_expiry_s: new.token_lasts.map_or(0, |lasts| lasts.as_secs()),
-            ..Identity::default()
-        };
-        let request = IdentityRequest { identities: vec![identity], operation: operation::POST };
+        let request = IdentityRequest { identities: vec![wanted(new)], operation: operation::POST };
         let what = format!("cannot create identity {}", new.name);
         let answer: IdentityResponse =
             self.connection.call(&what, method::IDENTITY_INVOKE, request, None).await?;
@@ -256,6 +253,73 @@ impl Client {
         let request = AssignmentRequest { assignments: vec![assignment], operation: operation::POST };
         let call = self.connection.call(&what, method::ASSIGNMENT_INVOKE, request, None);
         call.await.map(|_: AssignmentResponse| ())
+    }
+
+    /// The roles of those names, or all of them for no name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no role of one of those names, the caller may not see them, or the call fails.
+    pub async fn roles(&mut self, names: &[String]) -> Result<Vec<RoleInfo>, AuthorityError> {
+        let roles = names.iter().map(|name| Role { name: name.clone(), ..Role::default() }).collect();
+        let request = RoleRequest { roles, operation: operation::GET };
+        let call = self.connection.call("cannot list roles", method::ROLE_INVOKE, request, None);
+        let answer: RoleResponse = call.await?;
+        Ok(answer.roles.iter().map(roles::shown).collect())
+    }
+
+    /// What the authority says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When the caller may not know that (it needs a role such as HealthReader), the authority does not offer the calls, or one
+    /// fails.
+    pub async fn info(&mut self) -> Result<AgentInfo, AuthorityError> {
+        let what = "cannot ask how the authority is";
+        // Calls have 30 s each; who answers a health check later than half of that is not healthy.
+        let request = HealthRequest { timeout_s: 15 };
+        let health: HealthResponse = self.connection.call(what, method::HEALTH, request, None).await?;
+        let info: AgentInfoResponse =
+            self.connection.call(what, method::AGENT_INFO, Nothing {}, None).await?;
+        let version: VersionResponse = self.connection.call(what, method::VERSION, Nothing {}, None).await?;
+        Ok(AgentInfo {
+            name: info.node.unwrap_or_default().name,
+            deployment_id: info.deployment_id,
+            version: version.version,
+            health: Health::from_number(health.state),
+        })
+    }
+
+    /// Asks whether an identity could be created; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not ([`MocCode::PreCheckFailed`]), or that the caller may not ask, or that the call fails.
+    pub async fn check_create(&mut self, new: &NewIdentity) -> Result<(), AuthorityError> {
+        let what = format!("identity {} could not be created", new.name);
+        let request = PrecheckRequest { identities: vec![wanted(new)] };
+        let answer: PrecheckResponse =
+            self.connection.call(&what, method::IDENTITY_PRECHECK, request, None).await?;
+        possible(&what, answer)
+    }
+
+    /// Asks whether a server's certificate of that name could be signed; nothing is changed. The signing request itself is judged
+    /// only by [`Client::sign_server`].
+    ///
+    /// # Errors
+    ///
+    /// Why it could not ([`MocCode::PreCheckFailed`]), or that the caller may not ask, or that the call fails.
+    pub async fn check_sign_server(&mut self, name: &str) -> Result<(), AuthorityError> {
+        let what = format!("a certificate for {name} could not be signed");
+        let certificate = WireCertificate {
+            name: name.to_owned(),
+            certificate_type: certificate_type::SERVER,
+            ..WireCertificate::default()
+        };
+        let request = CertificateRequest { certificates: vec![certificate] };
+        let answer: PrecheckResponse =
+            self.connection.call(&what, method::CERTIFICATE_PRECHECK, request, None).await?;
+        possible(&what, answer)
     }
 
     /// Which CAs the authority accepts.
@@ -376,6 +440,26 @@ fn check_token(login: &LoginFile, what: &str, now: Timestamp) -> Result<(), Auth
             "Have somebody with rights rotate the identity, and log in with the new login file.",
         ),
     ))
+}
+
+fn wanted(new: &NewIdentity) -> Identity {
+    Identity {
+        name: new.name.clone(),
+        client_type: new.client_type.number(),
+        location: new.location.clone(),
+        token_expiry_s: new.token_lasts.map_or(0, |lasts| lasts.as_secs()),
+        ..Identity::default()
+    }
+}
+
+/// An answer that is a result even where it is "no".
+fn possible(what: &str, answer: PrecheckResponse) -> Result<(), AuthorityError> {
+    if answer.result.is_some_and(|result| result.value) {
+        return Ok(());
+    }
+    let why =
+        if answer.error.is_empty() { "the authority does not say why".to_owned() } else { answer.error };
+    Err(AuthorityError::new(what, why).code(MocCode::PreCheckFailed))
 }
 
 fn shown(identity: &Identity) -> Result<IdentityInfo, AuthorityError> {

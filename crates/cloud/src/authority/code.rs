@@ -37,6 +37,8 @@ pub enum MocCode {
     AccessDenied,
     /// 43: the caller has not said who it is.
     NoAuthenticationInformation,
+    /// 50: what was asked beforehand could not be done.
+    PreCheckFailed,
     /// Any other.
     Other(u32),
 }
@@ -54,6 +56,7 @@ const KNOWN: &[(MocCode, u32, &str)] = &[
     (MocCode::InvalidToken, 33, "InvalidToken"),
     (MocCode::AccessDenied, 40, "Access is denied"),
     (MocCode::NoAuthenticationInformation, 43, "NoAuthenticationInformation"),
+    (MocCode::PreCheckFailed, 50, "PreCheckFailed"),
 ];
 
 /// What a refused token is answered with, in the words that are known from the field.

@@ -74,6 +74,9 @@ pub(super) struct Document {
     pub(super) schema: u32,
     /// The authority's name, which its CA and its tokens carry.
     pub(super) name: String,
+    /// A random id that never changes; those that were made before there were such ids have none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) deployment_id: String,
     /// Under which names and addresses it is reached; the first one stands in login files.
     pub(super) hosts: Vec<String>,
     pub(super) location: String,

@@ -10,6 +10,7 @@ fn document(old_tokens: OldTokens) -> Document {
     Document {
         schema: SCHEMA,
         name: "a".into(),
+        deployment_id: String::new(),
         hosts: vec!["localhost".into()],
         location: String::new(),
         port: 1,

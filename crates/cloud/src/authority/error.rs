@@ -20,7 +20,7 @@ pub struct AuthorityError {
 }
 
 impl AuthorityError {
-    pub(super) fn new(what: impl Into<String>, cause: impl fmt::Display) -> Self {
+    pub(crate) fn new(what: impl Into<String>, cause: impl fmt::Display) -> Self {
         Self { what: what.into(), cause: cause.to_string(), code: None, remedy: None }
     }
 

@@ -9,7 +9,9 @@ use prost::Message as _;
 use super::ca::Ca;
 use super::live::first_root;
 use super::token::TokenKey;
-use super::wire::{AuthenticationRequest, IdentityCertificateRequest, RpcStatus};
+use super::wire::{
+    AuthenticationRequest, CertificateRequest, IdentityCertificateRequest, RoleRequest, RpcStatus,
+};
 
 /// A year and a day, from the beginning of time on.
 const LASTS_S: i64 = 366 * 86_400;
@@ -38,6 +40,8 @@ pub fn renewal(csr: &str) -> bool {
 pub fn messages(bytes: &[u8]) {
     let _ = AuthenticationRequest::decode(bytes);
     let _ = IdentityCertificateRequest::decode(bytes);
+    let _ = CertificateRequest::decode(bytes);
+    let _ = RoleRequest::decode(bytes);
     let _ = RpcStatus::decode(bytes);
 }
 

@@ -9,12 +9,14 @@ use kubecert_engine::ports::Clock;
 use kubecert_pki::{Certificate, SubjectAltName};
 use serde::Serialize;
 
+use super::agent::{self, AgentInfo};
 use super::assignments::assign;
 use super::code::{MocCode, Refusal};
 use super::document::{Document, Identity, Lifetimes, OldTokens, SCHEMA, check_name};
 use super::error::AuthorityError;
 use super::live::{Live, first_root, new_id, next_root, sealed};
 use super::login_file::{Address, ClientType, LoginFile};
+use super::roles::{self, RoleInfo};
 use super::store::{Stamp, Store};
 use super::token::{Claims, TokenKey};
 
@@ -130,6 +132,7 @@ impl Authority {
         let document = Document {
             schema: SCHEMA,
             name: settings.name.clone(),
+            deployment_id: new_id().map_err(failed)?,
             hosts: settings.hosts.clone(),
             location: settings.location.clone(),
             port: settings.port,
@@ -262,6 +265,28 @@ impl Authority {
     pub fn monitor(&self) -> Result<Monitor, AuthorityError> {
         let (live, now) = (self.live()?, self.now());
         Ok(monitor(&live, now))
+    }
+
+    /// What it says of itself.
+    ///
+    /// # Errors
+    ///
+    /// When the authority cannot be read.
+    pub fn info(&self) -> Result<AgentInfo, AuthorityError> {
+        let (live, now) = (self.live()?, self.now());
+        Ok(agent::info(&live, now))
+    }
+
+    /// The roles of those names, or all of them for no name.
+    ///
+    /// # Errors
+    ///
+    /// When there is no role of one of those names.
+    pub fn roles(&self, names: &[String]) -> Result<Vec<RoleInfo>, AuthorityError> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let found = roles::wanted(&names);
+        let found = found.map_err(|refusal| AuthorityError::refused("cannot list roles", &refusal))?;
+        Ok(found.iter().map(roles::shown).collect())
     }
 
     /// Remembers where it is served, for login files.

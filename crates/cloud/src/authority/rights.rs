@@ -1,13 +1,14 @@
 //! Who may do what.
 //!
-//! The names of roles are public, what is in them is not: everything here is assumed, but for administrators, who may do
-//! everything, and that each may renew its own certificate.
+//! The names of roles are public, and of each a sentence that says what it is about. Which calls that covers is not: everything
+//! here is assumed, but for administrators, who may do everything, and that each may renew its own certificate.
 
 use std::collections::BTreeSet;
 
 use super::code::{MocCode, Refusal};
 use super::document::{Document, Identity};
 use super::login_file::ClientType;
+use super::wire::{Action, access, general, provider};
 
 /// Something that not everybody may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,23 +19,58 @@ pub(super) enum Right {
     Sign,
     ReadRoles,
     WriteRoles,
+    ReadHealth,
 }
 
-use Right::{ReadIdentities, ReadRoles, Sign, WriteIdentities, WriteRoles};
+use Right::{ReadHealth, ReadIdentities, ReadRoles, Sign, WriteIdentities, WriteRoles};
 
-const EVERYTHING: &[Right] = &[ReadIdentities, WriteIdentities, Sign, ReadRoles, WriteRoles];
+const EVERYTHING: &[Right] = &[ReadIdentities, WriteIdentities, Sign, ReadRoles, WriteRoles, ReadHealth];
 
 /// Public names, and what is assumed of each. Roles about machines and networks give nothing here and are not offered.
 pub(super) const ROLES: &[(&str, &[Right])] = &[
     ("Owner", EVERYTHING),
-    ("Contributor", &[ReadIdentities, WriteIdentities, Sign, ReadRoles]),
-    ("Reader", &[ReadIdentities, ReadRoles]),
+    ("Contributor", &[ReadIdentities, WriteIdentities, Sign, ReadRoles, ReadHealth]),
+    ("Reader", &[ReadIdentities, ReadRoles, ReadHealth]),
     ("IdentityContributor", &[ReadIdentities, WriteIdentities]),
     ("IdentityReader", &[ReadIdentities]),
+    ("CertificateContributor", &[Sign]),
     ("CertificateSigner", &[Sign]),
     ("RoleContributor", &[ReadRoles, WriteRoles]),
     ("RoleReader", &[ReadRoles]),
+    ("HealthReader", &[ReadHealth]),
 ];
+
+impl Right {
+    /// The right in the words of the wire API.
+    pub(super) fn actions(self) -> Vec<Action> {
+        let may = |provider, general| Action { provider, general, operation: 0 };
+        let does = |provider, operation| Action { provider, general: general::PROVIDER_ACTION, operation };
+        match self {
+            Self::ReadIdentities => vec![may(provider::IDENTITY, general::READ)],
+            Self::WriteIdentities => vec![
+                may(provider::IDENTITY, general::WRITE),
+                may(provider::IDENTITY, general::DELETE),
+                does(provider::IDENTITY, access::IDENTITY_REVOKE),
+                does(provider::IDENTITY, access::IDENTITY_ROTATE),
+                does(provider::IDENTITY, access::IDENTITY_CERTIFICATE_CREATE),
+                does(provider::IDENTITY, access::IDENTITY_CERTIFICATE_RENEW),
+            ],
+            Self::Sign => vec![
+                does(provider::CERTIFICATE, access::CERTIFICATE_SIGN),
+                does(provider::CERTIFICATE, access::CERTIFICATE_RENEW),
+            ],
+            Self::ReadRoles => {
+                vec![may(provider::ROLE, general::READ), may(provider::ROLE_ASSIGNMENT, general::READ)]
+            }
+            // Roles themselves cannot be changed here, only who has them.
+            Self::WriteRoles => vec![
+                may(provider::ROLE_ASSIGNMENT, general::WRITE),
+                may(provider::ROLE_ASSIGNMENT, general::DELETE),
+            ],
+            Self::ReadHealth => vec![may(provider::HEALTH_MONITOR, general::READ)],
+        }
+    }
+}
 
 /// What a role gives.
 pub(super) fn of_role(role: &str) -> Result<BTreeSet<Right>, Refusal> {

@@ -14,21 +14,23 @@ use tonic::Status as GrpcStatus;
 use tonic::body::Body;
 use tonic_prost::ProstCodec;
 
+use super::agent;
 use super::assignments;
 use super::ca::{Purpose, holder_id};
+use super::certificate_agent;
 use super::code::{MocCode, Refusal};
-use super::document::{Document, Identity as Record, check_name};
+use super::document::{Document, Identity as Record};
 use super::error::AuthorityError;
 use super::live::Live;
 use super::login_file::{ClientType, LoginFile};
 use super::owner::{Authority, NewIdentity, Status, create, info, monitor, rotate};
 use super::rights::{self, Caller, Right};
+use super::roles;
 use super::wire::{
-    AuthenticationRequest, AuthenticationResponse, Certificate as WireCertificate, CertificateResponse,
-    HealthRequest, HealthResponse, Identity, IdentityCertificateRequest, IdentityOperationRequest,
-    IdentityRequest, IdentityResponse, ItemStatus, Monitor as WireMonitor, MonitorRequest, MonitorResponse,
-    PrecheckRequest, PrecheckResponse, SigningRequest, SigningRequests, TRUE, Version, access, method,
-    operation,
+    AuthenticationRequest, AuthenticationResponse, BoolValue, Certificate as WireCertificate,
+    CertificateResponse, Identity, IdentityCertificateRequest, IdentityOperationRequest, IdentityRequest,
+    IdentityResponse, ItemStatus, Monitor as WireMonitor, MonitorRequest, MonitorResponse, PrecheckRequest,
+    PrecheckResponse, SigningRequest, TRUE, Version, access, certificate_type, method, operation,
 };
 
 /// The largest request that is read. A renewal with some intermediates has ten thousand bytes.
@@ -69,12 +71,18 @@ pub(super) async fn respond(
         (Door::Main, method::IDENTITY_OPERATE) => call.unary(request, operate).await,
         (Door::Main, method::IDENTITY_CERTIFICATES) => call.unary(request, certificates).await,
         (Door::Main, method::IDENTITY_PRECHECK) => call.unary(request, precheck).await,
-        (Door::Main, method::CERTIFICATE_SIGN) => call.unary(request, sign).await,
-        (Door::Main, method::CERTIFICATE_RENEW) => call.unary(request, renew).await,
-        (Door::Main, method::ROLE_INVOKE) => call.unary(request, assignments::roles).await,
+        (Door::Main, method::CERTIFICATE_SIGN) => call.unary(request, certificate_agent::sign).await,
+        (Door::Main, method::CERTIFICATE_RENEW) => call.unary(request, certificate_agent::renew).await,
+        (Door::Main, method::CERTIFICATE_PRECHECK) => call.unary(request, certificate_agent::precheck).await,
+        (Door::Main, method::CERTIFICATE_CREATE) => call.unary(request, certificate_agent::create).await,
+        (Door::Main, method::CERTIFICATE_GET) => call.unary(request, certificate_agent::get).await,
+        (Door::Main, method::CERTIFICATE_DELETE) => call.unary(request, certificate_agent::delete).await,
+        (Door::Main, method::ROLE_INVOKE) => call.unary(request, roles::roles).await,
         (Door::Main, method::ASSIGNMENT_INVOKE) => call.unary(request, assignments::assignments).await,
         (Door::Main, method::MONITOR) => call.unary(request, credential_monitor).await,
-        (Door::Main, method::HEALTH) => call.unary(request, health).await,
+        (Door::Main, method::HEALTH) => call.unary(request, agent::check_health).await,
+        (Door::Main, method::AGENT_INFO) => call.unary(request, agent::agent_info).await,
+        (Door::Main, method::VERSION) => call.unary(request, agent::version).await,
         _ => {
             let known = "this authority does not offer that call at this port";
             GrpcStatus::unimplemented(known).into_http()
@@ -289,37 +297,7 @@ fn certificates(call: &Call, request: IdentityCertificateRequest) -> Result<Cert
     signed(request.requests.iter().map(sign))
 }
 
-/// `CertificateAgent/Sign`. Assumed: what is signed is nobody's, and good for servers.
-fn sign(call: &Call, request: SigningRequests) -> Result<CertificateResponse, Refusal> {
-    let (live, now) = (call.live()?, call.authority.now());
-    call.caller(&live, now)?.needs(Right::Sign)?;
-    let longest = live.document.lifetimes.certificate_s;
-    signed(request.requests.iter().map(|asked| {
-        if asked.is_ca.is_some_and(|is_ca| is_ca.value) {
-            return Err(Refusal::new(MocCode::NotSupported, "this authority makes no other authorities"));
-        }
-        // The field's unit is not public. Assumed: seconds, and no more than our own certificates have.
-        let lasts = if asked.validity > 0 { asked.validity.min(longest) } else { longest };
-        let new = live.ca(now).first(&asked.csr, Purpose::Server, SignedDuration::from_secs(lasts))?;
-        Ok(on_wire(&asked.name, &new))
-    }))
-}
-
-/// `CertificateAgent/Renew`. Assumed: of certificates that are nobody's, by those who may have them signed.
-fn renew(call: &Call, request: SigningRequests) -> Result<CertificateResponse, Refusal> {
-    let (live, now) = (call.live()?, call.authority.now());
-    call.caller(&live, now)?.needs(Right::Sign)?;
-    signed(request.requests.iter().map(|asked| {
-        let (new, old) = renewed(&live, now, asked)?;
-        if holder_id(&old).is_some() {
-            let why = "an identity's certificate is renewed by that identity";
-            return Err(Refusal::new(MocCode::AccessDenied, why));
-        }
-        Ok(on_wire(&asked.name, &new))
-    }))
-}
-
-fn renewed(
+pub(super) fn renewed(
     live: &Live,
     now: Timestamp,
     asked: &SigningRequest,
@@ -341,7 +319,7 @@ fn renewed(
     live.ca(now).renew(&asked.csr, supplied.as_ref(), &revoked)
 }
 
-fn signed(
+pub(super) fn signed(
     made: impl Iterator<Item = Result<WireCertificate, Refusal>>,
 ) -> Result<CertificateResponse, Refusal> {
     let certificates = made.collect::<Result<Vec<_>, _>>()?;
@@ -351,21 +329,31 @@ fn signed(
     Ok(CertificateResponse { certificates, result: TRUE, error: String::new() })
 }
 
-/// `IdentityAgent/Precheck`: whether these could be created.
+/// `IdentityAgent/Precheck`: whether these could be created, tried out on a copy.
 fn precheck(call: &Call, request: PrecheckRequest) -> Result<PrecheckResponse, Refusal> {
     let (live, now) = (call.live()?, call.authority.now());
-    call.caller(&live, now)?.needs(Right::WriteIdentities)?;
+    let caller = call.caller(&live, now)?;
+    caller.needs(Right::WriteIdentities)?;
+    if request.identities.is_empty() {
+        return Ok(checked(Err(Refusal::new(MocCode::InvalidInput, "there is no identity to be checked"))));
+    }
+    let mut copy = live.document.clone();
     let possible = request.identities.iter().try_for_each(|wanted| {
-        check_name(&wanted.name)?;
-        if live.document.identities.contains_key(&wanted.name) {
-            let message = format!("there is an identity {} already", wanted.name);
-            return Err(Refusal::new(MocCode::AlreadyExists, message));
-        }
-        new_identity(wanted).map(drop)
+        let new = new_identity(wanted)?;
+        create(&mut copy, &new)?;
+        outranks(&copy, &caller, &new.name)?;
+        copy.rotate(&new.name, String::new(), now).map(drop)
     });
-    let result = super::wire::BoolValue { value: possible.is_ok() };
-    let error = possible.err().map(|refusal| refusal.to_string()).unwrap_or_default();
-    Ok(PrecheckResponse { result: Some(result), error })
+    Ok(checked(possible))
+}
+
+/// The answer to who asks beforehand. That it cannot be done is a result, and no refusal of the call.
+pub(super) fn checked(possible: Result<(), Refusal>) -> PrecheckResponse {
+    let failed = |refusal: Refusal| Refusal::new(MocCode::PreCheckFailed, refusal.to_string()).to_string();
+    PrecheckResponse {
+        result: Some(BoolValue { value: possible.is_ok() }),
+        error: possible.err().map(failed).unwrap_or_default(),
+    }
 }
 
 /// `CredentialMonitorAgent/Get`. Its meaning is inferred; assumed: PEM, the CA that signs first.
@@ -376,13 +364,6 @@ fn credential_monitor(call: &Call, _request: MonitorRequest) -> Result<MonitorRe
     let status = i32::from(monitor.status != Status::Single);
     let monitor = WireMonitor { certificate: to_pem_chain(&monitor.roots), status };
     Ok(MonitorResponse { monitor: Some(monitor), error: String::new() })
-}
-
-/// `HealthAgent/CheckHealth`: it answers, and can read what it keeps.
-fn health(call: &Call, _request: HealthRequest) -> Result<HealthResponse, Refusal> {
-    let (live, now) = (call.live()?, call.authority.now());
-    call.caller(&live, now)?;
-    Ok(HealthResponse { result: TRUE, state: 1 })
 }
 
 /// See [`Caller::needs_all`].
@@ -440,7 +421,7 @@ fn with_token(document: &Document, login: &LoginFile) -> Result<Identity, Refusa
     Ok(identity)
 }
 
-fn on_wire(name: &str, certificate: &Certificate) -> WireCertificate {
+pub(super) fn on_wire(name: &str, certificate: &Certificate) -> WireCertificate {
     WireCertificate {
         name: name.to_owned(),
         id: certificate.serial_hex(),
@@ -448,9 +429,10 @@ fn on_wire(name: &str, certificate: &Certificate) -> WireCertificate {
         not_after: certificate.not_after().as_second(),
         certificate: certificate.to_pem(),
         status: version(1),
+        certificate_type: certificate_type::SERVER,
     }
 }
 
 pub(super) fn version(number: u64) -> Option<ItemStatus> {
-    Some(ItemStatus { version: Some(Version { number: number.to_string() }) })
+    Some(ItemStatus { health: None, version: Some(Version { number: number.to_string() }) })
 }

@@ -18,10 +18,45 @@ pub(super) mod operation {
 
 /// `moc.ProviderAccessOperation`, as far as it is used.
 pub(super) mod access {
+    pub(crate) const CERTIFICATE_SIGN: i32 = 204;
+    pub(crate) const CERTIFICATE_RENEW: i32 = 205;
     pub(crate) const IDENTITY_REVOKE: i32 = 302;
     pub(crate) const IDENTITY_ROTATE: i32 = 303;
     pub(crate) const IDENTITY_CERTIFICATE_CREATE: i32 = 400;
     pub(crate) const IDENTITY_CERTIFICATE_RENEW: i32 = 402;
+}
+
+/// `GeneralAccessOperation`: what a role allows to be done to a kind of things.
+pub(super) mod general {
+    pub(crate) const READ: i32 = 1;
+    pub(crate) const WRITE: i32 = 2;
+    pub(crate) const DELETE: i32 = 3;
+    pub(crate) const ALL: i32 = 4;
+    /// What exactly stands in the action's provider operation.
+    pub(crate) const PROVIDER_ACTION: i32 = 5;
+}
+
+/// `moc.ProviderType`, as far as it is used: kinds of things.
+pub(super) mod provider {
+    pub(crate) const ANY: i32 = 0;
+    pub(crate) const CERTIFICATE: i32 = 9;
+    pub(crate) const IDENTITY: i32 = 13;
+    pub(crate) const ROLE: i32 = 14;
+    pub(crate) const ROLE_ASSIGNMENT: i32 = 15;
+    pub(crate) const HEALTH_MONITOR: i32 = 37;
+}
+
+/// `moc.HealthState`, as far as it is used.
+pub(super) mod health {
+    pub(crate) const OK: i32 = 1;
+    pub(crate) const WARNING: i32 = 2;
+    pub(crate) const CRITICAL: i32 = 3;
+}
+
+/// `CertificateType`.
+pub(super) mod certificate_type {
+    pub(crate) const CLIENT: i32 = 0;
+    pub(crate) const SERVER: i32 = 1;
 }
 
 /// The methods, as they are called.
@@ -34,10 +69,16 @@ pub(super) mod method {
     pub(crate) const IDENTITY_PRECHECK: &str = "/moc.cloudagent.security.IdentityAgent/Precheck";
     pub(crate) const CERTIFICATE_SIGN: &str = "/moc.cloudagent.security.CertificateAgent/Sign";
     pub(crate) const CERTIFICATE_RENEW: &str = "/moc.cloudagent.security.CertificateAgent/Renew";
+    pub(crate) const CERTIFICATE_PRECHECK: &str = "/moc.cloudagent.security.CertificateAgent/Precheck";
+    pub(crate) const CERTIFICATE_CREATE: &str = "/moc.cloudagent.security.CertificateAgent/CreateOrUpdate";
+    pub(crate) const CERTIFICATE_GET: &str = "/moc.cloudagent.security.CertificateAgent/Get";
+    pub(crate) const CERTIFICATE_DELETE: &str = "/moc.cloudagent.security.CertificateAgent/Delete";
     pub(crate) const ROLE_INVOKE: &str = "/moc.cloudagent.security.RoleAgent/Invoke";
     pub(crate) const ASSIGNMENT_INVOKE: &str = "/moc.cloudagent.security.RoleAssignmentAgent/Invoke";
     pub(crate) const MONITOR: &str = "/moc.cloudagent.admin.CredentialMonitorAgent/Get";
     pub(crate) const HEALTH: &str = "/moc.common.admin.HealthAgent/CheckHealth";
+    pub(crate) const AGENT_INFO: &str = "/moc.common.admin.HealthAgent/GetAgentInfo";
+    pub(crate) const VERSION: &str = "/moc.common.admin.VersionAgent/Get";
 }
 
 /// `google.protobuf.BoolValue`.
@@ -84,8 +125,17 @@ pub(super) struct MocError {
 /// `moc.Status`. Its version is always there: the public client library reads it without looking whether it is.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ItemStatus {
+    #[prost(message, optional, tag = "1")]
+    pub(super) health: Option<Health>,
     #[prost(message, optional, tag = "4")]
     pub(super) version: Option<Version>,
+}
+
+/// See [`health`].
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Health {
+    #[prost(int32, tag = "1")]
+    pub(super) current: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -238,6 +288,16 @@ pub(super) struct Certificate {
     pub(super) certificate: String,
     #[prost(message, optional, tag = "6")]
     pub(super) status: Option<ItemStatus>,
+    /// See [`certificate_type`].
+    #[prost(int32, tag = "7")]
+    pub(super) certificate_type: i32,
+}
+
+/// `CertificateRequest`, and the request of `CertificateAgent/Precheck`: the same fields.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct CertificateRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) certificates: Vec<Certificate>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -246,6 +306,7 @@ pub(super) struct PrecheckRequest {
     pub(super) identities: Vec<Identity>,
 }
 
+/// Of both agents that check beforehand. `result` is the verdict, `error` the reason if it is false.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PrecheckResponse {
     #[prost(message, optional, tag = "1")]
@@ -254,12 +315,36 @@ pub(super) struct PrecheckResponse {
     pub(super) error: String,
 }
 
+/// Something that a role allows. Public clients refuse a role with an action whose `general` is 0.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct Action {
+    /// See [`provider`].
+    #[prost(int32, tag = "2")]
+    pub(super) provider: i32,
+    /// See [`general`].
+    #[prost(int32, tag = "3")]
+    pub(super) general: i32,
+    /// See [`access`].
+    #[prost(int32, tag = "4")]
+    pub(super) operation: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Permission {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) actions: Vec<Action>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) not_actions: Vec<Action>,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Role {
     #[prost(string, tag = "1")]
     pub(super) name: String,
     #[prost(string, tag = "2")]
     pub(super) id: String,
+    #[prost(message, repeated, tag = "4")]
+    pub(super) permissions: Vec<Permission>,
     #[prost(message, optional, tag = "6")]
     pub(super) status: Option<ItemStatus>,
 }
@@ -282,6 +367,20 @@ pub(super) struct RoleResponse {
     pub(super) error: String,
 }
 
+/// `moc.Scope`: for what a role assignment holds.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Scope {
+    #[prost(string, tag = "1")]
+    pub(super) location: String,
+    #[prost(string, tag = "2")]
+    pub(super) resource_group: String,
+    /// See [`provider`].
+    #[prost(int32, tag = "3")]
+    pub(super) provider: i32,
+    #[prost(string, tag = "4")]
+    pub(super) resource: String,
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Assignment {
     #[prost(string, tag = "1")]
@@ -290,6 +389,8 @@ pub(super) struct Assignment {
     pub(super) id: String,
     #[prost(string, tag = "3")]
     pub(super) role: String,
+    #[prost(message, optional, tag = "4")]
+    pub(super) scope: Option<Scope>,
     #[prost(string, tag = "5")]
     pub(super) identity: String,
     #[prost(message, optional, tag = "6")]
@@ -339,15 +440,58 @@ pub(super) struct Monitor {
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
-pub(super) struct HealthRequest {}
+pub(super) struct HealthRequest {
+    #[prost(uint32, tag = "1")]
+    pub(super) timeout_s: u32,
+}
 
-/// `state`: 1 is OK.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct HealthResponse {
     #[prost(message, optional, tag = "2")]
     pub(super) result: Option<BoolValue>,
+    #[prost(string, tag = "3")]
+    pub(super) error: String,
+    /// See [`health`].
     #[prost(int32, tag = "4")]
     pub(super) state: i32,
+}
+
+/// `google.protobuf.Empty`, and `VersionRequest`, which has no fields either.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct Nothing {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AgentInfoResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(super) node: Option<NodeInfo>,
+    #[prost(message, optional, tag = "2")]
+    pub(super) result: Option<BoolValue>,
+    #[prost(string, tag = "3")]
+    pub(super) error: String,
+    #[prost(string, tag = "4")]
+    pub(super) deployment_id: String,
+}
+
+/// `moc.common.NodeInfo`, without what a host's processors and memory are.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NodeInfo {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) id: String,
+    #[prost(message, optional, tag = "7")]
+    pub(super) status: Option<ItemStatus>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct VersionResponse {
+    #[prost(string, tag = "1")]
+    pub(super) version: String,
+    /// Assumed: the version of the vendor's public definitions.
+    #[prost(string, tag = "2")]
+    pub(super) moc_version: String,
+    #[prost(string, tag = "3")]
+    pub(super) error: String,
 }
 
 /// Tokens and signing requests pass through here; what they are shall not show in a log.

@@ -1,4 +1,5 @@
 //! A server that stands for Azure, for tests of this crate and for the lab. Never part of the program.
+//! [`kms`] is a plugin of a cluster's API server.
 //!
 //! It speaks, over TLS, what [`crate::azure`] calls: tenant discovery, the token endpoints of Microsoft Entra ID and of
 //! AD FS, Azure Stack Hub's metadata, resource providers, virtual machines and scale sets with their restarts. It signs
@@ -10,6 +11,7 @@
 
 mod config;
 mod jwt;
+pub mod kms;
 mod login;
 mod machines;
 mod reply;

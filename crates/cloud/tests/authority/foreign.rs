@@ -1,7 +1,6 @@
 //! A client in Go that shares no code with ours: its TLS, HTTP/2, X.509 and signing requests are Go's own.
 //!
-//! The vendor's published client library is not used here, since its modules cannot be had everywhere; `docs/aks-arc.md` says what
-//! was seen with it.
+//! The vendor's published client library is not used here, since its modules cannot be had everywhere; `cargo xtask interop` runs it.
 
 use std::io::Write as _;
 use std::path::Path;

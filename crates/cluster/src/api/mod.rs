@@ -3,19 +3,24 @@
 mod autoscaler;
 mod before;
 mod client;
+mod cluster_api;
 mod evict;
 mod look;
 mod object;
 mod pod;
 mod request;
 mod secret;
+mod symptoms;
 mod trust;
 mod watch;
 mod workload;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use http::Uri;
 use jiff::Timestamp;
+use kubecert_core::assess::{CrashingPod, OuterService, ServingRequest};
 use kubecert_core::inventory::{ApiFacts, CaBundleHolder, NodeStatus, ObjectRef, WorkloadRef};
 use kubecert_core::model::NodeName;
 use kubecert_core::plan::ApiObject;
@@ -26,6 +31,7 @@ use kubecert_engine::ports::{
 use zeroize::Zeroizing;
 
 use client::Clients;
+pub use secret::EntryChange;
 
 /// The Kubernetes API at the cluster's public endpoint.
 ///
@@ -67,6 +73,48 @@ impl KubeClient {
         secret::value(&self.clients, &format!("cannot read secret {secret}"), secret, key).await
     }
 
+    /// All entries of a Secret by their names; `None` where there is no such Secret.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn secret_values(
+        &self,
+        secret: &ObjectRef,
+    ) -> PortResult<Option<BTreeMap<String, Zeroizing<Vec<u8>>>>> {
+        secret::values(&self.clients, &format!("cannot read secret {secret}"), secret).await
+    }
+
+    /// Changes entries of a Secret in one request, so that nobody sees a certificate beside another one's key. Everything
+    /// else in the Secret stays.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines; when the Secret is gone, or one of the entries holds something else by
+    /// now.
+    pub async fn replace_secret_values(
+        &self,
+        secret: &ObjectRef,
+        changes: &[EntryChange<'_>],
+    ) -> PortResult<()> {
+        let what = format!("cannot write secret {secret}");
+        secret::replace_values(&self.clients, &what, secret, changes, secret::Act::Do).await
+    }
+
+    /// Tries out whether [`KubeClient::replace_secret_values`] would be allowed; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn may_replace_secret_values(
+        &self,
+        secret: &ObjectRef,
+        changes: &[EntryChange<'_>],
+    ) -> PortResult<()> {
+        let what = format!("cannot write secret {secret}");
+        secret::replace_values(&self.clients, &what, secret, changes, secret::Act::Try).await
+    }
+
     /// Puts `new` in the place of `old` in one entry of a Secret.
     ///
     /// # Errors
@@ -79,8 +127,7 @@ impl KubeClient {
         old: &[u8],
         new: &[u8],
     ) -> PortResult<()> {
-        let what = format!("cannot write secret {secret}");
-        secret::replace_value(&self.clients, &what, (secret, key), old, new, secret::Act::Do).await
+        self.replace_secret_values(secret, &[EntryChange { key, old, new }]).await
     }
 
     /// Tries out whether [`KubeClient::replace_secret_value`] would be allowed; changes nothing.
@@ -95,9 +142,50 @@ impl KubeClient {
         old: &[u8],
     ) -> PortResult<()> {
         // It has to differ, or nothing would be asked for.
-        let trial = [old, b"\n"].concat();
-        let what = format!("cannot write secret {secret}");
-        secret::replace_value(&self.clients, &what, (secret, key), old, &trial, secret::Act::Try).await
+        let trial = Zeroizing::new([old, b"\n"].concat());
+        self.may_replace_secret_values(secret, &[EntryChange { key, old, new: &trial }]).await
+    }
+
+    /// Whether Cluster API's controllers leave a cluster of theirs alone; `None` where the API knows no such cluster.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn is_paused(&self, cluster: &ObjectRef) -> PortResult<Option<bool>> {
+        let what = format!("cannot read cluster {cluster}");
+        self.clients.call(&what, |client| async move { cluster_api::is_paused(&client, cluster).await }).await
+    }
+
+    /// Requests for kubelets' serving certificates that have neither a certificate nor a refusal, however old.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn serving_requests(&self) -> PortResult<Vec<ServingRequest>> {
+        let what = "cannot list certificatesigningrequests";
+        self.clients.call(what, |client| async move { symptoms::serving_requests(&client).await }).await
+    }
+
+    /// Pods of AKS Arc that renew the certificates of nodes (in `kube-system`, with names that begin with `cert-renewal`), and end
+    /// again and again.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn crashing_renewal_workers(&self) -> PortResult<Vec<CrashingPod>> {
+        let what = "cannot list pods of kube-system";
+        self.clients.call(what, |client| async move { symptoms::renewal_workers(&client).await }).await
+    }
+
+    /// Services of type LoadBalancer that have an address, TCP ports and a pod that is ready, once for each address. Whether
+    /// traffic passes is not looked at: each is told as if it did.
+    ///
+    /// # Errors
+    ///
+    /// When the API does not answer, or declines.
+    pub async fn outer_services(&self) -> PortResult<Vec<OuterService>> {
+        let what = "cannot list services and their endpoints";
+        self.clients.call(what, |client| async move { symptoms::outer_services(&client).await }).await
     }
 }
 

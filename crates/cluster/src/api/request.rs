@@ -149,28 +149,25 @@ async fn send<T: DeserializeOwned>(client: &Client, request: http::Request<Vec<u
     })
 }
 
+/// A client whose API server answers with the text that is found for a path and query.
+#[cfg(test)]
+pub(super) fn answering(answer: impl Fn(&str) -> &'static str + Clone + Send + 'static) -> Client {
+    let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        let body = kube::client::Body::from(answer(target).as_bytes().to_vec());
+        async move { Ok::<_, std::convert::Infallible>(http::Response::new(body)) }
+    });
+    Client::new(service, "default")
+}
+
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use kube::client::Body;
-
     use super::super::object::{Named, Owner};
     use super::*;
 
-    /// A client whose API server answers with the text that is found for a path and query.
-    fn client(answer: impl Fn(&str) -> &'static str + Clone + Send + 'static) -> Client {
-        let service = tower::service_fn(move |request: http::Request<Body>| {
-            let target = request.uri().path_and_query().map_or("", |target| target.as_str());
-            let body = Body::from(answer(target).as_bytes().to_vec());
-            async move { Ok::<_, Infallible>(http::Response::new(body)) }
-        });
-        Client::new(service, "default")
-    }
-
     #[tokio::test]
     async fn a_long_list_is_read_to_its_end() {
-        let client = client(|target| match target {
+        let client = answering(|target| match target {
             "/api/v1/pods?&fieldSelector=a%3Db&limit=500" => {
                 r#"{"metadata":{"continue":"x=y","resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}"#
             }
@@ -187,7 +184,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_go_writes_as_null_is_empty() {
-        let client = client(|_| r#"{"kind":"PodList","metadata":{"selfLink":"/api/v1/pods"},"items":null}"#);
+        let client =
+            answering(|_| r#"{"kind":"PodList","metadata":{"selfLink":"/api/v1/pods"},"items":null}"#);
         assert!(Collection::new("/api/v1/pods").list::<Named>(&client, None).await.unwrap().is_empty());
         let owner: Owner = serde_json::from_str(r#"{"kind":"Node","controller":null}"#).unwrap();
         assert!(!owner.controller);
@@ -195,7 +193,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_cannot_be_read_is_not_quoted() {
-        let client = client(|_| r#"{"items":[{"metadata":"secret"}]}"#);
+        let client = answering(|_| r#"{"items":[{"metadata":"secret"}]}"#);
         let Err(error) = Collection::new("/api/v1/secrets").list::<Named>(&client, None).await else {
             panic!()
         };

@@ -181,6 +181,22 @@ pub(super) async fn fields(
     Ok(Some(names.iter().map(entry).filter(|(_, value)| value.is_some()).collect()))
 }
 
+/// The entries of a Secret, decoded; `None` where there is no such Secret.
+pub(super) async fn values(
+    clients: &Clients,
+    what: &str,
+    secret: &ObjectRef,
+) -> PortResult<Option<BTreeMap<String, Zeroizing<Vec<u8>>>>> {
+    let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
+    let read = clients.call(what, |client| async move { secrets.get::<Opaque>(&client, &secret.name).await });
+    let Some(present) = read.await? else { return Ok(None) };
+    let decode = |(key, encoded): (String, Encoded)| match STANDARD.decode(encoded.0.as_bytes()) {
+        Ok(decoded) => Ok((key, Zeroizing::new(decoded))),
+        Err(_) => Err(PortError::new(Fault::Unexpected, what, format!("its entry {key} is not in base64"))),
+    };
+    present.data.into_iter().map(decode).collect::<PortResult<_>>().map(Some)
+}
+
 /// One entry of a Secret, decoded; `None` where there is no such Secret, or no such entry in it.
 pub(super) async fn value(
     clients: &Clients,
@@ -188,45 +204,52 @@ pub(super) async fn value(
     secret: &ObjectRef,
     key: &str,
 ) -> PortResult<Option<Zeroizing<Vec<u8>>>> {
-    let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
-    let read = clients.call(what, |client| async move { secrets.get::<Opaque>(&client, &secret.name).await });
-    let Some(mut present) = read.await? else { return Ok(None) };
-    let Some(encoded) = present.data.remove(key) else { return Ok(None) };
-    let decoded = STANDARD
-        .decode(encoded.0.as_bytes())
-        .map_err(|_| PortError::new(Fault::Unexpected, what, format!("its entry {key} is not in base64")))?;
-    Ok(Some(Zeroizing::new(decoded)))
+    Ok(values(clients, what, secret).await?.and_then(|mut entries| entries.remove(key)))
 }
 
-/// Puts `new` in the place of `old` in one entry of a Secret, unless somebody else has changed it meanwhile; or tries out
-/// whether that would be allowed.
-pub(super) async fn replace_value(
+/// What is to stand in an entry of a Secret. Deliberately without `Debug`.
+#[derive(Clone, Copy)]
+pub struct EntryChange<'a> {
+    /// The entry's name.
+    pub key: &'a str,
+    /// What stands there; nothing if there is no such entry.
+    pub old: &'a [u8],
+    /// What is to stand there.
+    pub new: &'a [u8],
+}
+
+/// Changes entries of a Secret in one request, unless somebody else has changed one of them meanwhile; or tries out whether
+/// that would be allowed.
+pub(super) async fn replace_values(
     clients: &Clients,
     what: &str,
-    entry: (&ObjectRef, &str),
-    old: &[u8],
-    new: &[u8],
+    secret: &ObjectRef,
+    changes: &[EntryChange<'_>],
     act: Act,
 ) -> PortResult<()> {
-    let (secret, key) = entry;
     let secrets = &Collection::namespaced("api/v1", &secret.namespace, "secrets");
-    let [old, new] = [old, new].map(|bytes| Zeroizing::new(STANDARD.encode(bytes)));
-    let (old, new) = (&old, &new);
+    let encoded = |change: &EntryChange<'_>| {
+        let [old, new] = [change.old, change.new].map(|bytes| Zeroizing::new(STANDARD.encode(bytes)));
+        (change.key.to_owned(), old, new)
+    };
+    let changes: &Vec<_> = &changes.iter().map(encoded).collect();
     let outcome = clients.call(what, |client| async move {
         let Some(present) = secrets.get::<Opaque>(&client, &secret.name).await? else {
             return Ok(Some("there is no such Secret any more"));
         };
-        let value = present.data.get(key).map(|value| value.0.as_str()).unwrap_or_default();
+        let value = |key: &str| present.data.get(key).map(|value| value.0.as_str()).unwrap_or_default();
         // The first attempt may have come through without its answer.
-        if value == new.as_str() {
+        if changes.iter().all(|(key, _, new)| value(key) == new.as_str()) {
             return Ok(None);
         }
-        if value != old.as_str() {
+        if changes.iter().any(|(key, old, _)| value(key) != old.as_str()) {
             return Ok(Some("somebody else has changed it meanwhile"));
         }
+        let data: BTreeMap<&str, &str> =
+            changes.iter().map(|(key, _, new)| (key.as_str(), new.as_str())).collect();
         // Should it change in between, the API refuses, and the next attempt looks again.
         let version = &present.metadata.resource_version;
-        let patch = json!({ "metadata": { "resourceVersion": version }, "data": { key: new.as_str() } });
+        let patch = json!({ "metadata": { "resourceVersion": version }, "data": data });
         let done = match act {
             Act::Try => secrets.merge_dry(&client, &secret.name, &patch).await?,
             Act::Do => secrets.merge(&client, &secret.name, &patch).await?,

@@ -6,11 +6,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kubecert_cluster::{ApiAvailability, KubeClient, TlsProbe};
+use kubecert_cluster::{ApiAvailability, EntryChange, KubeClient, TlsProbe, takes_connections};
 use kubecert_core::inventory::{CaBundleHolder, ObjectRef, Server, WorkloadKind, WorkloadRef};
 use kubecert_core::model::NodeName;
 use kubecert_engine::ports::{Availability, ExtensionAuthentication, Fault, KubeApi, Probe, Rollout};
-use kubecert_pki::{Issuer, to_pem_chain};
+use kubecert_pki::{Csr, DistinguishedName, Issuer, KeyAlgorithm, PrivateKey, Template, to_pem_chain};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -177,6 +177,7 @@ async fn everything_that_is_asked_of_the_api() {
     bare_pod(&api, &cluster).await;
     token(&api, &mut cluster, &old).await;
     probes(&cluster, &old, &new).await;
+    symptoms(&api, &cluster).await;
 
     let begun = Instant::now();
     for number in 0..20 {
@@ -310,7 +311,29 @@ async fn entries(api: &KubeClient, cluster: &Cluster) {
     assert!(refused.to_string().contains("somebody else has changed it meanwhile"), "{refused}");
     let gone = api.replace_secret_value(&object("none"), "value", b"", b"x").await.unwrap_err();
     assert!(gone.to_string().contains("there is no such Secret any more"), "{gone}");
+    both(api).await;
     cluster.kubectl(&["delete", "secret", "login"]);
+}
+
+/// Two entries change together or not at all.
+async fn both(api: &KubeClient) {
+    let change = |key, old, new| EntryChange { key, old, new };
+    let half = [change("value", b"two", b"three"), change("other", b"x", b"p")];
+    let refused = api.replace_secret_values(&object("login"), &half).await.unwrap_err();
+    assert!(refused.to_string().contains("somebody else has changed it meanwhile"), "{refused}");
+    let whole = [change("value", b"two", b"three"), change("other", b"o", b"p")];
+    api.may_replace_secret_values(&object("login"), &whole).await.unwrap();
+    let there = async || {
+        let entries = api.secret_values(&object("login")).await.unwrap().unwrap();
+        let text = |bytes: &Zeroizing<Vec<u8>>| String::from_utf8(bytes.to_vec()).unwrap();
+        entries.iter().map(|(key, bytes)| format!("{key}={}", text(bytes))).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(there().await, "other=o value=two", "a trial changes nothing, nor does half a change");
+    for _ in 0..2 {
+        api.replace_secret_values(&object("login"), &whole).await.unwrap();
+        assert_eq!(there().await, "other=p value=three");
+    }
+    assert!(api.secret_values(&object("none")).await.unwrap().is_none());
 }
 
 async fn workloads(api: &KubeClient, cluster: &Cluster) {
@@ -412,6 +435,92 @@ async fn probes(cluster: &Cluster, old: &Issuer, new: &Issuer) {
 }
 
 /// A call that begins while the API server is away ends well when it is back.
+/// What the doctor looks for: objects as a site in trouble has them.
+async fn symptoms(api: &KubeClient, cluster: &Cluster) {
+    use base64::Engine;
+    assert_eq!(api.serving_requests().await.unwrap(), []);
+    assert_eq!(api.crashing_renewal_workers().await.unwrap(), []);
+    assert_eq!(api.outer_services().await.unwrap(), []);
+    let apply = |namespace: &str, objects: serde_json::Value| {
+        std::fs::write(cluster.path().join("symptom.json"), objects.to_string()).unwrap();
+        let namespace = format!("--namespace={namespace}");
+        move || cluster.kubectl(&[&namespace, "apply", "-f", "symptom.json"])
+    };
+
+    let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+    let node = DistinguishedName::common_name("system:node:agent-1").unwrap();
+    let csr = Csr::create(&Template::bare(node), &key).unwrap().to_pem();
+    apply(
+        "work",
+        serde_json::json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": { "name": "csr-1" },
+            "spec": {
+                "request": base64::engine::general_purpose::STANDARD.encode(csr),
+                "signerName": "kubernetes.io/kubelet-serving",
+                "usages": ["digital signature", "server auth"],
+            },
+        }),
+    )()
+    .unwrap();
+    let requests = api.serving_requests().await.unwrap();
+    assert_eq!((requests.len(), requests[0].name.as_str(), requests[0].approved), (1, "csr-1", false));
+    assert!(requests[0].created.is_some());
+    cluster.kubectl(&["certificate", "deny", "csr-1"]).unwrap();
+    assert_eq!(api.serving_requests().await.unwrap(), []);
+
+    let pod = apply(
+        "kube-system",
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "cert-renewal-worker-1" },
+            "spec": {
+                "automountServiceAccountToken": false, "nodeName": "agent-1",
+                "tolerations": [{ "operator": "Exists" }],
+                "containers": [{ "name": "renew", "image": "none" }],
+            },
+        }),
+    );
+    until("there is a renewal worker", async || pod()).await;
+    let crashed = r#"{"status":{"phase":"Running","containerStatuses":[{"name":"renew","image":"none","imageID":"",
+        "ready":false,"restartCount":7,"state":{"waiting":{"reason":"CrashLoopBackOff"}}}]}}"#;
+    cluster
+        .kubectl(&[
+            "--namespace=kube-system",
+            "patch",
+            "pod",
+            "cert-renewal-worker-1",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            crashed,
+        ])
+        .unwrap();
+    let workers = api.crashing_renewal_workers().await.unwrap();
+    assert_eq!((workers.len(), workers[0].node.as_str(), workers[0].restarts), (1, "agent-1", 7));
+
+    apply(
+        "work",
+        serde_json::json!({ "apiVersion": "v1", "kind": "List", "items": [
+            { "apiVersion": "v1", "kind": "Service", "metadata": { "name": "outer" },
+              "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] } },
+            { "apiVersion": "v1", "kind": "Endpoints", "metadata": { "name": "outer" },
+              "subsets": [{ "addresses": [{ "ip": "10.244.0.2" }], "ports": [{ "port": 80 }] }] },
+        ] }),
+    )()
+    .unwrap();
+    assert_eq!(api.outer_services().await.unwrap(), [], "it has no address yet");
+    let address = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"127.0.0.9"}]}}}"#;
+    cluster
+        .kubectl(&["patch", "service", "outer", "--subresource=status", "--type=merge", "-p", address])
+        .unwrap();
+    let services = api.outer_services().await.unwrap();
+    assert_eq!((services.len(), services[0].address.as_str()), (1, "127.0.0.9"));
+    assert_eq!(services[0].ports, [80]);
+    assert!(takes_connections("localhost", cluster.port).await.is_ok());
+    let refused = takes_connections("127.0.0.9", free_port()).await.unwrap_err();
+    assert_eq!(refused.fault, Fault::Unreachable, "{refused}");
+}
+
 async fn survives_a_restart(api: &KubeClient, cluster: &mut Cluster) {
     let mut api_server = cluster.processes.remove(1);
     api_server.stop();

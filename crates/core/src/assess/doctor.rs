@@ -1,4 +1,4 @@
-//! Known troubles of sites of AKS Arc, by what is found of their credentials.
+//! Known troubles of sites of AKS Arc, by what is found of their credentials, and by what their Kubernetes APIs show.
 //!
 //! What people see (an error text, a hang) seldom names the credential that is behind it. Each trouble here has an id that
 //! stays, says what it looks like, whose credential is behind it and where, and how it is repaired. Every finding is
@@ -7,8 +7,10 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::api::{self, ApiSight};
 use super::{Class, Finding, Heals, Material, Rule, Verdict};
 
 /// A trouble that is known. Ids are part of the output's format: none is ever given to another trouble.
@@ -42,12 +44,18 @@ pub enum Trouble {
     KmsPluginEnded,
     /// Nobody approves what kubelets ask for.
     CertificateManagerEnded,
+    /// Nobody has answered what kubelets ask for (see [`Rule::V10`]).
+    ServingRequestsPending,
     /// A cluster's storage, load balancers or virtual address cannot be changed.
     ClusterClientEnded,
     /// A load balancer does not learn of new services.
     LoadBalancerAgentEnded,
+    /// A service has an address, and nothing answers there.
+    ServiceWithoutTraffic,
     /// A kubelet is not let in.
     KubeletClientEnded,
+    /// What renews the certificates of a worker ends again and again.
+    RenewalWorkerCrashing,
     /// Logs and shells of a node's pods cannot be had.
     KubeletServingEnded,
     /// A webhook presents a certificate that has ended.
@@ -56,13 +64,15 @@ pub enum Trouble {
     KubeconfigEnded,
     /// A clock is wrong.
     ClockWrong,
+    /// A Kubernetes API could not be looked at, so that nothing is known of what only it shows.
+    ApiUnreadable,
     /// Something could not be read, so that nothing is known of it.
     Unreadable,
 }
 
 impl Trouble {
     /// All of them, in the order in which they are to be repaired.
-    pub const ALL: [Trouble; 22] = [
+    pub const ALL: [Trouble; 26] = [
         Trouble::ClockWrong,
         Trouble::RootCaEnded,
         Trouble::AgentServerEnded,
@@ -78,12 +88,16 @@ impl Trouble {
         Trouble::ControlPlaneEnded,
         Trouble::KmsPluginEnded,
         Trouble::CertificateManagerEnded,
+        Trouble::ServingRequestsPending,
         Trouble::ClusterClientEnded,
         Trouble::LoadBalancerAgentEnded,
+        Trouble::ServiceWithoutTraffic,
         Trouble::KubeletClientEnded,
+        Trouble::RenewalWorkerCrashing,
         Trouble::KubeletServingEnded,
         Trouble::WebhookEnded,
         Trouble::KubeconfigEnded,
+        Trouble::ApiUnreadable,
         Trouble::Unreadable,
     ];
 
@@ -104,13 +118,17 @@ impl Trouble {
             Trouble::ClusterCaEnded => "cluster-ca-ended",
             Trouble::KmsPluginEnded => "kms-plugin-ended",
             Trouble::CertificateManagerEnded => "certificate-manager-ended",
+            Trouble::ServingRequestsPending => "serving-requests-pending",
             Trouble::ClusterClientEnded => "cluster-client-ended",
             Trouble::LoadBalancerAgentEnded => "load-balancer-agent-ended",
+            Trouble::ServiceWithoutTraffic => "service-without-traffic",
             Trouble::KubeletClientEnded => "kubelet-client-ended",
+            Trouble::RenewalWorkerCrashing => "renewal-worker-crashing",
             Trouble::KubeletServingEnded => "kubelet-serving-ended",
             Trouble::WebhookEnded => "webhook-ended",
             Trouble::KubeconfigEnded => "kubeconfig-ended",
             Trouble::ClockWrong => "clock-wrong",
+            Trouble::ApiUnreadable => "api-unreadable",
             Trouble::Unreadable => "unreadable",
         }
     }
@@ -154,11 +172,20 @@ impl Trouble {
             Trouble::CertificateManagerEnded => {
                 "`kubectl logs` gives `tls: internal error`, and requests for serving certificates stay pending (aksArc issue 237)."
             }
+            Trouble::ServingRequestsPending => {
+                "`kubectl logs` and `kubectl exec` give `tls: internal error` (aksArc issue 237)."
+            }
             Trouble::ClusterClientEnded => {
                 "Volumes stay pending, or services of type LoadBalancer get no address."
             }
             Trouble::LoadBalancerAgentEnded => {
                 "New services have an address, and no traffic comes through; scaling fails."
+            }
+            Trouble::ServiceWithoutTraffic => {
+                "The service has its address, and connections to it are refused or time out; scaling may fail, too."
+            }
+            Trouble::RenewalWorkerCrashing => {
+                "A pod of cert-renewal is in CrashLoopBackOff; the node's certificates end some days later."
             }
             Trouble::KubeletClientEnded => "The node is NotReady, and its kubelet is refused with 401.",
             Trouble::KubeletServingEnded => "`kubectl logs` and `kubectl exec` fail for the node's pods.",
@@ -169,7 +196,7 @@ impl Trouble {
             Trouble::ClockWrong => {
                 "Certificates are `not yet valid`, or nothing that is said of ends can be believed."
             }
-            Trouble::Unreadable => "Nothing: that is why it is named.",
+            Trouble::ApiUnreadable | Trouble::Unreadable => "Nothing: that is why it is named.",
         }
     }
 }
@@ -203,6 +230,13 @@ pub struct Diagnosis {
     pub latent_until_restart: bool,
 }
 
+impl Diagnosis {
+    /// One that shows now, whatever restarts.
+    pub(super) fn of(id: Trouble, credential: String, why: String, repair: String) -> Self {
+        Self { id, looks_like: id.looks_like(), credential, why, repair, latent_until_restart: false }
+    }
+}
+
 /// A client that trusts none of the CAs of a server that it has to talk to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranger {
@@ -213,7 +247,12 @@ pub struct Stranger {
 }
 
 /// Names every trouble that is found, in the order of repair; those that are alike in the order of the findings.
-pub fn doctor(findings: &[Finding], strangers: &[Stranger]) -> Vec<Diagnosis> {
+pub fn doctor(
+    findings: &[Finding],
+    strangers: &[Stranger],
+    sights: &[ApiSight],
+    now: Timestamp,
+) -> Vec<Diagnosis> {
     let of_findings = findings.iter().filter_map(|finding| {
         let id = trouble(finding)?;
         Some(Diagnosis {
@@ -225,15 +264,16 @@ pub fn doctor(findings: &[Finding], strangers: &[Stranger]) -> Vec<Diagnosis> {
             latent_until_restart: finding.latent_until_restart,
         })
     });
-    let of_strangers = strangers.iter().map(|stranger| Diagnosis {
-        id: Trouble::ForeignRoot,
-        looks_like: Trouble::ForeignRoot.looks_like(),
-        credential: format!("roots of {}", stranger.client),
-        why: format!("none of them has signed what {} presents", stranger.server),
-        repair: "Delete the access file (the whole file, on this host only) and log in with a new login file, which holds the present root; during a change of the CA, with one that holds both.".to_owned(),
-        latent_until_restart: false,
+    let of_strangers = strangers.iter().map(|stranger| {
+        Diagnosis::of(
+            Trouble::ForeignRoot,
+            format!("roots of {}", stranger.client),
+            format!("none of them has signed what {} presents", stranger.server),
+            "Delete the access file (the whole file, on this host only) and log in with a new login file, which holds the present root; during a change of the CA, with one that holds both.".to_owned(),
+        )
     });
-    let mut found: Vec<Diagnosis> = of_findings.chain(of_strangers).collect();
+    let of_apis = api::of_apis(sights, now);
+    let mut found: Vec<Diagnosis> = of_findings.chain(of_strangers).chain(of_apis).collect();
     found.sort_by_key(|diagnosis| Trouble::ALL.iter().position(|known| *known == diagnosis.id));
     found
 }

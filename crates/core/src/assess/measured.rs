@@ -212,7 +212,7 @@ fn remedy(credential: &Credential, token_ended: Option<bool>) -> (Heals, &'stati
         | Class::Identity => (Heals::Repair, "Update-AksHciCertificates."),
         Class::KmsPlugin => (
             Heals::Repair,
-            "Put a new login file on the control planes first (the API server may not start without it), then Update-AksHciClusterCertificates -fixCloudCredentials -patchLoadBalancer.",
+            "kubecert Update-AksHciClusterCertificates -fixCloudCredentials -patchLoadBalancer: it puts a new login file on the control planes first, over SSH alone, where the site file names it (`login`, `on`, `restart`), since the API server may not start without it.",
         ),
         Class::CsiDriver | Class::CertificateManager | Class::CloudProvider | Class::KubeVip if by_login => {
             (Heals::ByItself, "Its holder logs in again by itself; if it does not, restart it.")

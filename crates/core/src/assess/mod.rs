@@ -7,6 +7,7 @@
 //!
 //! Everything here is pure: what was read, and what time it is, are arguments.
 
+mod api;
 mod credential;
 mod doctor;
 mod measured;
@@ -22,6 +23,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use api::{ApiLooks, ApiSight, CrashingPod, OuterService, ServingRequest};
 pub use credential::{Class, Credential, Evidence, Material, Renewal};
 pub use doctor::{Diagnosis, Stranger, Trouble, doctor};
 pub use measured::{Finding, Heals, measured};

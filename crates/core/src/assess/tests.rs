@@ -228,7 +228,7 @@ fn every_trouble_is_named() {
         one(CloudAgent, Material::Certificate, 60),
     ];
     let stranger = Stranger { client: "kvactl (cloudconfig)".to_owned(), server: "ca-1:55000".to_owned() };
-    let found = doctor(&measured(&credentials, at(0)), &[stranger]);
+    let found = doctor(&measured(&credentials, at(0)), &[stranger], &[], at(0));
     let ids: Vec<&str> = found.iter().map(|diagnosis| diagnosis.id.id()).collect();
     assert_eq!(
         ids,
@@ -354,7 +354,7 @@ proptest! {
     fn whatever_is_not_fine_has_a_name(credentials in credentials(), when in 0_i64..10_000_000) {
         let findings = measured(&credentials, at(when));
         let bad = findings.iter().filter(|finding| finding.judgement.verdict != Verdict::NotImpacted).count();
-        prop_assert_eq!(doctor(&findings, &[]).len(), bad);
+        prop_assert_eq!(doctor(&findings, &[], &[], at(0)).len(), bad);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::tests::listed;
 use super::undo::there_and_back;
 use crate::check;
-use crate::intent::{Intent, Scope, Strategy, Why};
+use crate::intent::{Intent, Scope, Signer, Strategy, Why};
 use crate::inventory::{Inventory, Observed};
 use crate::plan::{Action, PhaseName, Plan};
 use crate::planner::{self, RefusalReason};
@@ -162,6 +162,15 @@ fn what_has_ended_is_brought_back() {
             }
         }
     }
+    // Without the CA's key somebody else signs leaves, and cannot give the CA a longer life.
+    let external = Intent { signer: Signer::External, ..Intent::new(Why::Recover) };
+    for (authority, planned) in [(false, true), (true, false)] {
+        let mut keyless = ended(&Shape::sized(3, 2), |name| authority || !cas.contains(&name));
+        keyless.description.ca_key = false;
+        assert_eq!(planner::plan(&keyless, &external, &naming()).is_ok(), planned);
+        let refusal = planner::plan(&keyless, &Intent::new(Why::Recover), &naming()).unwrap_err();
+        assert_eq!(refusal.reasons, [RefusalReason::RecoverWithoutKey]);
+    }
     let well = kubeadm(&Shape::sized(3, 1));
     assert!(planner::plan(&well, &Intent::new(Why::Recover), &naming()).unwrap().is_empty());
 }
@@ -187,6 +196,53 @@ fn what_is_due_is_renewed_and_goes_back() {
             });
             assert!(found.is_empty(), "1.{minor}\n{found}");
         }
+    }
+}
+
+/// Where the CAs' keys are kept elsewhere, leaves are renewed if somebody else signs, and nothing else is done.
+#[test]
+fn what_an_external_ca_signs_is_renewed_and_goes_back() {
+    let mut inventory = kubeadm(&Shape::sized(2, 1));
+    inventory.description.ca_key = false;
+    end_soon(&mut inventory, |name| !name.ends_with("ca"));
+    let ours = Intent::new(Why::Renew);
+    let external = Intent { signer: Signer::External, ..ours.clone() };
+    let refused = |inventory: &Inventory, intent: &Intent| {
+        planner::plan(inventory, intent, &naming()).unwrap_err().to_string()
+    };
+    let mut keyless = inventory.clone();
+    for facts in keyless.nodes.values_mut() {
+        let Observed::Seen(facts) = facts else { continue };
+        facts.files.retain(|file| !file.path.ends_with("ca.key"));
+    }
+    let gone = refused(&keyless, &external);
+    assert!(gone.contains("would not start again") && gone.contains("/etc/kubernetes/pki/ca.key"), "{gone}");
+    for facts in keyless.nodes.values_mut() {
+        let Observed::Seen(facts) = facts else { continue };
+        for text in facts.files.iter_mut().filter_map(|file| file.text.as_mut()) {
+            for (flag, path) in [("cert", "crt"), ("key", "key")] {
+                let named = format!("--cluster-signing-{flag}-file=/etc/kubernetes/pki/ca.{path}");
+                *text = text.replace(&named, &format!("--cluster-signing-{flag}-file="));
+            }
+        }
+    }
+    let said = refused(&keyless, &ours);
+    assert!(said.contains("more are due") && said.contains("--csr-out DIR"), "{said}");
+    let plan = planner::plan(&keyless, &external, &naming()).unwrap();
+    assert!(plan.authorities.is_empty());
+    // All that the planner would order if the keys were there.
+    inventory.description.ca_key = true;
+    assert_eq!(plan.leaves, planner::plan(&inventory, &ours, &naming()).unwrap().leaves);
+    let found = check::plan(&plan, &keyless);
+    assert!(found.is_empty(), "{}", listed(&found));
+    let before = plan.phases.iter().take_while(|phase| phase.name < PhaseName::Finish);
+    let before: usize = before.map(|phase| phase.steps.len()).sum();
+    let found =
+        there_and_back(&plan, &keyless, |position, last| position < before && last as usize == position % 3);
+    assert!(found.is_empty(), "{found}");
+    for why in [Why::ReplaceCa, Why::Compromised, Why::ExtendCa] {
+        let said = refused(&keyless, &Intent { signer: Signer::External, ..Intent::new(why) });
+        assert!(said.contains(&format!("--why {why} needs the CA's private key")), "{said}");
     }
 }
 

@@ -39,6 +39,23 @@ pub(super) fn replacing(inventory: &Inventory) -> Result<(), Refusal> {
     if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons }) }
 }
 
+/// Checks that what is restarted starts again.
+///
+/// A controller manager that is to sign and has no key ends at its start; in external CA mode kubeadm leaves both flags
+/// empty (`cmd/kubeadm/app/phases/controlplane/manifests.go`, `getControllerManagerCommand`). One that runs has read the
+/// key before it was taken away.
+pub(super) fn controllers_start(inventory: &Inventory) -> Result<(), Refusal> {
+    let gone = |(node, facts): (&Node, &NodeFacts)| {
+        let manifest = facts.file(&manifest_file(Component::ControllerManager))?.text.as_deref()?;
+        let key = *flag_values(manifest, "cluster-signing-key-file").last()?;
+        let looked_at = key.starts_with(PLACE.certificates());
+        let gone = looked_at && facts.file(key).is_none();
+        gone.then(|| RefusalReason::SigningKeyGone(node.name.clone(), key.to_owned()))
+    };
+    let reasons: Vec<_> = control_planes(inventory).filter_map(gone).collect();
+    if reasons.is_empty() { Ok(()) } else { Err(Refusal { reasons }) }
+}
+
 fn control_planes(inventory: &Inventory) -> impl Iterator<Item = (&Node, &NodeFacts)> {
     inventory.cluster.control_planes().filter_map(|node| {
         let facts = inventory.nodes.get(&node.name).and_then(Observed::seen)?;

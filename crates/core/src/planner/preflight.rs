@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::{Naming, Refusal, RefusalReason};
-use crate::intent::{Intent, Scope, Strategy, Why};
+use crate::intent::{Intent, Scope, Signer, Strategy, Why};
 use crate::inventory::{Inventory, NodeFacts, NodeStatus, Observed};
 use crate::layout::{self, windows};
 use crate::model::{Component, Layout, LeafId, Node, NodeName, OperatingSystem, Role, TrustDomain};
@@ -22,6 +22,9 @@ const FRONT_PROXY_IS_READ_AGAIN_SINCE: u16 = 20;
 
 /// Checks that what is wanted makes sense for this layout.
 pub(super) fn intent(inventory: &Inventory, intent: &Intent) -> Result<(), Refusal> {
+    if intent.signer == Signer::External && !matches!(intent.why, Why::Renew | Why::Recover) {
+        return Err(RefusalReason::ExternalSigner(intent.why).into());
+    }
     if inventory.cluster.layout == Layout::Kubeadm {
         return super::kubeadm::intent(intent);
     }

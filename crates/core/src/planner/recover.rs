@@ -26,7 +26,7 @@ use super::cross_signed::{
 };
 use super::{Naming, windows};
 use super::{Refusal, RefusalReason, preflight, refused};
-use crate::intent::{Intent, Scope, Strategy};
+use crate::intent::{Intent, Scope, Signer, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, NodeFacts, Observed};
 use crate::layout::{self, certificate_file, kubelet_client_link, manifest_file};
 use crate::material::{ChainForm, Content, Part};
@@ -70,8 +70,12 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     if !control_planes && concerned.is_empty() {
         return Ok(plan);
     }
-    if !inventory.description.ca_key {
+    // A CA that has ended needs its own key.
+    if !inventory.description.ca_key && (intent.signer == Signer::Ours || authority_ended) {
         return Err(RefusalReason::RecoverWithoutKey.into());
+    }
+    if kubeadm {
+        super::kubeadm::controllers_start(inventory)?;
     }
     if authority_ended && authority.subject != authority.issuer {
         return Err(RefusalReason::NotARoot(authority.issuer.clone()).into());

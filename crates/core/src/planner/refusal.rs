@@ -55,6 +55,11 @@ pub enum RefusalReason {
     Layout(String),
     /// Leaves are due, and the CA's key is not known.
     RenewWithoutKey(Vec<String>),
+    /// An external signer was asked for where a CA's key is needed for more than leaves.
+    ExternalSigner(Why),
+    /// A controller manager names a file of the key by which it signs that is not there: the node, the file. It would not
+    /// start again.
+    SigningKeyGone(NodeName, String),
     /// Leaves are due, and the CA ends so soon that new ones would be due again: when it ends, and within how many days
     /// leaves count as due.
     CaEndsFirst(String, u32),
@@ -151,8 +156,16 @@ impl fmt::Display for RefusalReason {
             Self::Layout(why) => f.write_str(why),
             Self::RenewWithoutKey(leaves) => write!(
                 f,
-                "{} due, and only the CA's private key can renew that, which the api model does not hold (or holds one that does not fit); put it there, or use --why replace-ca, which does without",
+                "{} due, and only the CA's private key can renew that, which is neither in the api model nor on a control plane (or does not fit); put it there, have requests signed by whoever has it (--why renew --csr-out DIR), or, with AKS engine's layout, use --why replace-ca, which does without",
                 listed(leaves)
+            ),
+            Self::ExternalSigner(why) => write!(
+                f,
+                "an external signer can sign certificates that are renewed (--why renew) or have ended (`kubecert recover`), and --why {why} needs the CA's private key itself; bring that to the control planes first"
+            ),
+            Self::SigningKeyGone(node, path) => write!(
+                f,
+                "kube-controller-manager on node {node} is to sign with {path}, which is not there, so that it would not start again; where the CA's key is kept elsewhere, write --cluster-signing-cert-file= and --cluster-signing-key-file= without a value into its manifest, as kubeadm does"
             ),
             Self::CaEndsFirst(when, days) => write!(
                 f,
@@ -163,7 +176,7 @@ impl fmt::Display for RefusalReason {
                 "the front proxy's certificate ends on {when}, and nobody can issue it anew, since the key of its CA was thrown away when it was made; use --why replace-ca --scope front-proxy, which restarts nothing"
             ),
             Self::RecoverWithoutKey => f.write_str(
-                "certificates have ended, and only the CA's private key can issue others that the cluster's processes accept, which the api model does not hold (or holds one that does not fit); put it there, from a backup or from /etc/kubernetes/certs/ca.key on a control plane",
+                "certificates have ended, and only the CA's private key can issue others that the cluster's processes accept, which is not known here (or does not fit); put it into the api model, or onto a control plane of kubeadm's, from a backup; or, unless the CA itself has ended, have requests signed by whoever has it (`kubecert recover --csr-out DIR`)",
             ),
             Self::ExtendWithoutKey => f.write_str(
                 "a longer life for the CA needs its private key, and the api model does not hold one that fits; put it there, or use --why replace-ca, which does without",

@@ -24,7 +24,7 @@ use super::bundled::agents;
 use super::common::{Master, Scene, certificate, cluster_ca, of_pair, pair, tls_secret_leaf};
 use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
 use super::{Naming, Refusal, RefusalReason, preflight, refused, windows};
-use crate::intent::{Intent, Limits, Strategy};
+use crate::intent::{Intent, Limits, Signer, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
 use crate::layout::{self, Pair, certificate_file, kubelet_client_link};
 use crate::material::{ChainForm, Content, Part};
@@ -66,7 +66,7 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     }
     let names: Vec<String> = found.due.keys().map(ToString::to_string).collect();
     let ca = scene.old_ca().map_err(refused)?;
-    if !inventory.description.ca_key {
+    if !inventory.description.ca_key && intent.signer == Signer::Ours {
         return Err(RefusalReason::RenewWithoutKey(names).into());
     }
     let mut authorities = vec![ca];
@@ -84,6 +84,9 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
         }
     }
     preflight::check(inventory, naming)?;
+    if scene.layout == Layout::Kubeadm {
+        super::kubeadm::controllers_start(inventory)?;
+    }
     let due = Due { scene: &scene, orders: &found.due };
     let mut numbers = Numbers::default();
     plan.phases = vec![due.prepare(&mut numbers), due.switch(intent, &mut numbers), due.finish(&mut numbers)];

@@ -278,8 +278,10 @@ pub(super) fn sources(
         Kind::Component(Component::ApiServer) => apiserver(&mut found, text, habits),
         Kind::Component(Component::ControllerManager) => {
             found.roots(Slot::PublishedCa, TrustDomain::Cluster, flag("root-ca-file"), Reload::AtStart);
+            // Both are empty where the CA's key is kept elsewhere (kubeadm's external CA mode): then it signs nothing.
+            let named = |name: &str| flag(name).filter(|path| !path.is_empty());
             if let (Some(certificate), Some(key)) =
-                (flag("cluster-signing-cert-file"), flag("cluster-signing-key-file"))
+                (named("cluster-signing-cert-file"), named("cluster-signing-key-file"))
             {
                 found.add(Slot::Issuer, From::Issuer { certificate, key }, Reload::Later);
             }

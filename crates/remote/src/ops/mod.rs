@@ -3,6 +3,7 @@
 mod audit;
 mod divert;
 mod files;
+mod holder;
 mod look;
 mod process;
 mod reload;
@@ -15,6 +16,8 @@ mod testing;
 #[cfg(test)]
 mod tests_files;
 #[cfg(test)]
+mod tests_holder;
+#[cfg(test)]
 mod tests_look;
 #[cfg(test)]
 mod tests_process;
@@ -26,6 +29,7 @@ mod tests_scripts;
 pub(crate) use audit::audited_clients;
 pub(crate) use divert::{divert, undivert};
 pub(crate) use files::{back_up, read, remove};
+pub(crate) use holder::restart_holder;
 #[cfg(feature = "fuzzing")]
 pub(crate) use look::answered;
 pub(crate) use look::{look, remains};

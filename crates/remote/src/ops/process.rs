@@ -18,7 +18,7 @@ pub(super) const PROCESSES: &str = include_str!("../scripts/processes.sh");
 ///
 /// The kubelet starts a container within a second or two, but a container that has just died twice is held back for ten
 /// and then for twenty and forty seconds; kubelets that miss the file's change see it at the next check after twenty.
-const NEXT_PROCESS: Duration = Duration::from_secs(150);
+pub(super) const NEXT_PROCESS: Duration = Duration::from_secs(150);
 
 /// How long a process may take to end by itself after SIGTERM before it is killed.
 ///
@@ -32,7 +32,7 @@ const GOODBYE_WITH_WATCHES: Duration = Duration::from_secs(1);
 
 /// How long `systemctl restart` may take. etcd reports ready once it has a leader, which on a loaded node takes several
 /// elections; systemd's own default for a start is 90 s.
-const UNIT_RESTART: Duration = Duration::from_secs(120);
+pub(super) const UNIT_RESTART: Duration = Duration::from_secs(120);
 
 /// How long a unit's process may take to be seen once `systemctl restart` has returned. What a unit does before it is done
 /// by then; one whose process is not there has failed, and its last words are worth more than more patience.
@@ -107,7 +107,7 @@ pub(crate) async fn restart_unit(
 }
 
 /// The kernel's unit for the start of a process.
-fn hundredths(duration: Duration) -> u128 {
+pub(super) fn hundredths(duration: Duration) -> u128 {
     duration.as_millis().div_ceil(10)
 }
 

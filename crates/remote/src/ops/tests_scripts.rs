@@ -20,6 +20,7 @@ fn scripts() -> Vec<(&'static str, String)> {
         ("reload_unit", vec![include_str!("../scripts/reload_unit.sh")]),
         ("remains", vec![include_str!("../scripts/remains.sh")]),
         ("remove", vec![include_str!("../scripts/remove.sh")]),
+        ("restart_holder", vec![processes, include_str!("../scripts/restart_holder.sh")]),
         ("restart_unit", vec![processes, include_str!("../scripts/restart_unit.sh")]),
         ("resume_units", vec![timers, include_str!("../scripts/resume_units.sh")]),
         ("static_pod", vec![timers, files, processes, include_str!("../scripts/static_pod.sh")]),

@@ -4,15 +4,7 @@ component=$1 grace=$2 patience=$3
 old=$(processes "$component")
 [ -n "$old" ] || log "$component does not run; waiting for it"
 [ "$component" != etcd ] || cut_watches "$old" "$grace" </dev/null >/dev/null 2>&1 &
-signal "$old" TERM
-limit=$(($(clock) + grace))
-while any_alive "$old"; do
-    if [ "$(clock)" -ge "$limit" ]; then
-        signal "$old" KILL
-        break
-    fi
-    sleep 0.05
-done
+end_all "$old" "$grace"
 another=$(await_another "$component" "$old" "$patience")
 log "$component runs as process ${another% *}"
 report_process "$another"

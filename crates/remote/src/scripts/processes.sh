@@ -74,6 +74,20 @@ $1
 EOT
 }
 
+# Ends processes: $1: as `processes` prints them, $2: hundredths of a second that they may take to end by themselves. The first
+# process of a container hears no SIGTERM that it has made no provision for.
+end_all() {
+    signal "$1" TERM
+    limit=$(($(clock) + $2))
+    while any_alive "$1"; do
+        if [ "$(clock)" -ge "$limit" ]; then
+            signal "$1" KILL
+            break
+        fi
+        sleep 0.05
+    done
+}
+
 # Prints those processes named $1 that are not among $2.
 others() {
     processes "$1" | grep -vxF -e "${2:-none}" || :

@@ -63,15 +63,7 @@ if [ "$state" = unchanged ] && [ -z "$old" ]; then
 fi
 
 # Nobody sends it new connections any more: it may say goodbye, and what it has not finished in time is cut off.
-signal "$old" TERM
-limit=$(($(clock) + grace))
-while any_alive "$old"; do
-    if [ "$(clock)" -ge "$limit" ]; then
-        signal "$old" KILL
-        break
-    fi
-    sleep 0.05
-done
+end_all "$old" "$grace"
 start_kubelet
 another=$(await_another "$component" "$old" "$patience")
 log "$component runs as process ${another% *}"

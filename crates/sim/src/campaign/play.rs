@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use kubecert_core::event::{Event, RunOutcome};
 use kubecert_core::model::TrustDomain;
 use kubecert_core::report::Report;
@@ -90,12 +91,13 @@ impl Operator {
     }
 }
 
+#[async_trait]
 impl OperatorFiles for Operator {
-    fn announce(&self, _: &Vault) -> PortResult<()> {
+    async fn announce(&self, _: &Vault) -> PortResult<()> {
         Ok(())
     }
 
-    fn write(&self, vault: &Vault) -> PortResult<()> {
+    async fn write(&self, vault: &Vault) -> PortResult<()> {
         *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(vault.new.clone());
         Ok(())
     }

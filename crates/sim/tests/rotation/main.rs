@@ -4,6 +4,7 @@
 mod adopt;
 mod bad_input;
 mod bad_undo;
+mod external;
 mod interrupted;
 mod machines;
 mod recover;

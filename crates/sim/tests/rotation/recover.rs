@@ -5,7 +5,7 @@ use std::time::Duration;
 use kubecert_core::event::RunOutcome;
 use kubecert_core::inventory::Observed;
 use kubecert_core::model::{Node, OperatingSystem, Role, TrustDomain};
-use kubecert_engine::run::{Ended, RunError, look, recover};
+use kubecert_engine::run::{Ended, RunError, Setup, look, recover};
 use kubecert_engine::undo::undo;
 use kubecert_engine::vault::PkiSet;
 use kubecert_sim::{Disturbance, SimConfig};
@@ -13,7 +13,7 @@ use kubecert_sim::{Disturbance, SimConfig};
 use crate::support::{Bench, assert_finished, assert_rotated, assert_unharmed};
 
 /// Leaves last a day from the start, the kubelets' own ten days, and the site was off for longer than that.
-fn ended(control_planes: usize, agents: usize) -> SimConfig {
+pub(crate) fn ended(control_planes: usize, agents: usize) -> SimConfig {
     let config = SimConfig::new(control_planes, agents);
     SimConfig { leaves_last_days: Some(1), off_for_days: Some(12), ..config }
 }
@@ -21,8 +21,8 @@ fn ended(control_planes: usize, agents: usize) -> SimConfig {
 /// As long as AKS engine's CA lasts, and some more.
 const BEYOND_THE_CA: u32 = 30 * 365 + 10;
 
-/// Brings the cluster back as the program does: with the agents that the model names.
-async fn bring_back(bench: &Bench, old: PkiSet) -> Result<Ended, RunError> {
+/// What a recovery needs: with the agents that the model names, as the program has it.
+pub(crate) fn setup(bench: &Bench, old: PkiSet) -> Setup {
     let mut setup = bench.setup(old);
     let agents = bench.sim.node_names().into_iter().filter(|name| name.as_str().contains("linuxpool"));
     setup.cluster.nodes.extend(agents.enumerate().map(|(index, name)| Node {
@@ -32,11 +32,16 @@ async fn bring_back(bench: &Bench, old: PkiSet) -> Result<Ended, RunError> {
         index,
         address: None,
     }));
-    recover(setup, |_, _| true).await
+    setup
+}
+
+/// Brings the cluster back as the program does.
+async fn bring_back(bench: &Bench, old: PkiSet) -> Result<Ended, RunError> {
+    recover(setup(bench, old), |_, _| true).await
 }
 
 /// Every node is Ready, all serve, and nothing breaks for a while.
-async fn assert_well(bench: &Bench, pki: PkiSet) {
+pub(crate) async fn assert_well(bench: &Bench, pki: PkiSet) {
     bench.sim.pass(Duration::from_secs(30)).await;
     bench.sim.watch_from_now();
     bench.sim.pass(Duration::from_secs(30)).await;

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use kubecert_core::event::{Event, RunOutcome};
 use kubecert_core::intent::{Intent, Why};
 use kubecert_core::model::TrustDomain;
@@ -30,12 +31,13 @@ impl Operator {
     }
 }
 
+#[async_trait]
 impl OperatorFiles for Operator {
-    fn announce(&self, _vault: &Vault) -> PortResult<()> {
+    async fn announce(&self, _vault: &Vault) -> PortResult<()> {
         Ok(())
     }
 
-    fn write(&self, vault: &Vault) -> PortResult<()> {
+    async fn write(&self, vault: &Vault) -> PortResult<()> {
         *self.written.lock().unwrap() = Some(vault.result());
         Ok(())
     }

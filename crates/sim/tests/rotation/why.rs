@@ -15,12 +15,12 @@ use kubecert_sim::{SimConfig, Trouble};
 
 use crate::support::{Bench, assert_finished, assert_rotated, assert_unharmed};
 
-fn config(planes: usize, agents: usize, minor: u16) -> SimConfig {
+pub(crate) fn config(planes: usize, agents: usize, minor: u16) -> SimConfig {
     SimConfig { version: KubernetesVersion { major: 1, minor }, ..SimConfig::new(planes, agents) }
 }
 
 /// Leaves that are due for [`Intent::new`] of renewing.
-fn ending_soon(planes: usize, agents: usize, minor: u16) -> SimConfig {
+pub(crate) fn ending_soon(planes: usize, agents: usize, minor: u16) -> SimConfig {
     SimConfig { leaves_last_days: Some(20), ..config(planes, agents, minor) }
 }
 
@@ -68,7 +68,7 @@ fn processes(inventory: &Inventory) -> BTreeMap<(NodeName, Component), u32> {
     inventory.nodes.iter().flat_map(seen).collect()
 }
 
-async fn before(bench: &Bench) -> Inventory {
+pub(crate) async fn before(bench: &Bench) -> Inventory {
     look(&bench.setup(bench.sim.old_pki())).await.unwrap()
 }
 
@@ -83,7 +83,7 @@ fn key_of(set: &PkiSet, leaf: &str) -> Vec<u8> {
 }
 
 /// Looks from outside whether every leaf is a new one of the same CA.
-async fn assert_renewed(bench: &Bench) {
+pub(crate) async fn assert_renewed(bench: &Bench) {
     let old = bench.sim.old_pki();
     let (new, inventory) = after(bench).await;
     assert_eq!(new.authorities.get(&TrustDomain::Cluster), old.authorities.get(&TrustDomain::Cluster));

@@ -163,13 +163,21 @@ impl<'a> Administrator<'a> {
     }
 }
 
-/// The administrator's access file, which may not be there yet.
-fn access_file(site: &Site) -> Result<(&Source, &PathBuf), CliError> {
-    let found = site.sources.iter().find_map(|source| match (&source.place, source.class) {
+/// Whether the site file names one.
+pub(super) fn is_named(site: &Site) -> bool {
+    named(site).is_some()
+}
+
+fn named(site: &Site) -> Option<(&Source, &PathBuf)> {
+    site.sources.iter().find_map(|source| match (&source.place, source.class) {
         (Place::Access(path), Class::Administrator) => Some((source, path)),
         _ => None,
-    });
-    found.ok_or_else(|| {
+    })
+}
+
+/// The administrator's access file, which may not be there yet.
+fn access_file(site: &Site) -> Result<(&Source, &PathBuf), CliError> {
+    named(site).ok_or_else(|| {
         CliError::new(
             Kind::Input,
             format!("the site file of {} names no access file of an administrator, and nobody else may renew", site.name),

@@ -14,6 +14,8 @@ pub(super) struct Holdings<'a> {
     pub(super) identities: Vec<Held<'a>>,
     /// What cannot be anybody's.
     pub(super) troubles: Vec<(Item, CliError)>,
+    /// The places among those that could not be read, since their machines did not let us: they may be of any identity.
+    pub(super) beyond_reach: Vec<&'a Source>,
 }
 
 /// What one identity holds.
@@ -53,6 +55,9 @@ impl<'a> Holdings<'a> {
                 None => continue,
                 Some(Ok(read)) => read,
                 Some(Err(error)) => {
+                    if matches!(source.place, Place::Remote(_)) {
+                        holdings.beyond_reach.push(source);
+                    }
                     holdings.trouble(source, error);
                     continue;
                 }
@@ -99,6 +104,14 @@ impl<'a> Holdings<'a> {
 }
 
 impl Held<'_> {
+    /// Whether a place that was not read may be of this identity: by its name, or since it is of the same class and cluster.
+    pub(super) fn may_be_in(&self, source: &Source) -> bool {
+        match &source.identity {
+            Some(name) => *name == self.name,
+            None => self.sources().any(|own| (own.class, &own.cluster) == (source.class, &source.cluster)),
+        }
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.logins.iter().map(|kept| kept.source).chain(self.accesses.iter().map(|kept| kept.source))
     }
@@ -131,7 +144,9 @@ async fn read_place<'a>(
             CliError::because(Kind::Input, format!("cannot use {}", described(source)), error)
                 .hint("Run it as a user who may read it, or correct the path in the site file.")
         }),
-        Place::Kubeconfig(_) | Place::Certificates(_) | Place::Server(_) => return Ok(None),
+        Place::Kubeconfig(_) | Place::Certificates(_) | Place::RemoteCertificates(_) | Place::Server(_) => {
+            return Ok(None);
+        }
     };
     let bytes = match bytes {
         Ok(bytes) => bytes.unwrap_or_else(nothing),

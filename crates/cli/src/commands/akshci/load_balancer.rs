@@ -45,6 +45,7 @@ pub(super) async fn patch(
         holder: balancer.name.clone(),
         place: format!("{} on {}", balancer.certificate, balancer.ssh),
         why: None,
+        restart: None,
         not_after: None,
     };
     how.tell(|| format!("looking at load balancer {} ({})", balancer.name, balancer.ssh));

@@ -7,6 +7,7 @@
 //! * `administrator.rs`: who asks the authority. `places.rs`: where login files are. `holdings.rs`: whose they are.
 //!   `renewal.rs`: what is due, and its renewal.
 //! * `order.rs`: which layer comes first. `cluster.rs`, `load_balancer.rs`, `kubelet.rs`: a cluster's layers. `rotate_ca.rs`: the CA.
+//! * `kms.rs`: what comes before anything that needs a cluster's API server.
 //! * `whole.rs`: all layers of a site in their order, for `recover --site`.
 //! * `report.rs`: what was done.
 //!
@@ -16,6 +17,7 @@
 mod administrator;
 mod cluster;
 mod holdings;
+mod kms;
 mod kubelet;
 mod load_balancer;
 mod order;
@@ -26,6 +28,8 @@ mod rotate_ca;
 mod ssh;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_kms;
 #[cfg(test)]
 mod tests_refused;
 mod whole;
@@ -39,6 +43,7 @@ use console::Term;
 use jiff::Timestamp;
 use kubecert_cloud::arc::{Seen, Site, Source};
 use kubecert_cloud::authority::AuthorityError;
+use kubecert_cluster::KubeClient;
 use kubecert_core::assess::Layer;
 use kubecert_engine::ports::Clock;
 
@@ -51,6 +56,7 @@ use crate::exit::Exit;
 use administrator::{Administrator, Own};
 use cluster::Target;
 use holdings::Holdings;
+use kms::Repaired;
 use places::{Elsewhere, OverThere};
 use report::Report;
 
@@ -178,10 +184,15 @@ pub(super) async fn fetched(
     let elsewhere = OverThere::of(site, None);
     let mut found = Vec::new();
     for (number, source) in sources {
-        let seen = places::seen(&source, elsewhere.read(&source.place).await);
+        let seen = places::look_at(&source, &elsewhere).await.unwrap_or_default();
         found.push((number, source, seen));
     }
     found
+}
+
+/// The Kubernetes API of a cluster of a site (`None`: the management cluster), for those who only look; or why there is none.
+pub(super) async fn kubernetes(site: &Site, cluster: Option<&str>) -> Result<Arc<KubeClient>, String> {
+    OverThere::of(site, None).client(cluster).await.map_err(|error| report::chain(&error))
 }
 
 /// `recover --site`: all layers, in the order in which they depend on each other.
@@ -211,7 +222,34 @@ pub(super) fn recover_site(
 fn of_kubelets(global: &GlobalArgs, site: &Site, how: &How, name: &str) -> Result<Exit, CliError> {
     let elsewhere = OverThere::of(site, how.ssh_key.as_deref());
     let name = run(cluster::kubelets_may_follow(site, how, name, &elsewhere))?;
-    kubelet::fix_kubelet_credentials(global, site, how, name)
+    match of_plugin(global, site, how, name)? {
+        Exit::Done => kubelet::fix_kubelet_credentials(global, site, how, name),
+        // Without its plugin no API server comes back, whatever certificates it has.
+        other => Ok(other),
+    }
+}
+
+/// What keeps the KMS plugin of a cluster from logging in; says nothing where that is nothing.
+fn of_plugin(global: &GlobalArgs, site: &Site, how: &How, cluster: &str) -> Result<Exit, CliError> {
+    run(async {
+        let elsewhere = OverThere::of(site, how.ssh_key.as_deref());
+        let report = match kms::repair(site, how, cluster, &elsewhere).await? {
+            Repaired::NothingDue => return Ok(Exit::Done),
+            Repaired::Done(report) => report,
+        };
+        // An API server that lacked nothing else comes back by itself, and its layer is not to be brought back for that.
+        if report.errors.is_empty()
+            && !how.what_if
+            && order::control_plane_is_good(site, cluster, &elsewhere, how.clock.now()).await
+            && let Err(error) = kms::await_api_server(site, cluster, &elsewhere).await
+        {
+            eprintln!(
+                "The API server of cluster {cluster} has not come back by itself: {}.",
+                report::chain(&error)
+            );
+        }
+        report.end(global, how)
+    })
 }
 
 fn of_cluster(global: &GlobalArgs, site: &Site, how: &How, target: &Target<'_>) -> Result<Exit, CliError> {

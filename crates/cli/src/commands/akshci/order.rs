@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use kubecert_cloud::arc::{self, Place, Seen, Site, Source};
 use kubecert_cluster::presented;
-use kubecert_core::assess::{Credential, Finding, Heals, Layer, Verdict, measured};
+use kubecert_core::assess::{Class, Credential, Finding, Heals, Layer, Verdict, measured};
 use kubecert_engine::issue::chain;
 
 use super::places::{self, Elsewhere};
@@ -41,15 +41,8 @@ pub(super) async fn control_plane_first(
     elsewhere: &impl Elsewhere,
     now: Timestamp,
 ) -> Result<(), CliError> {
-    let of_control_plane = |source: &Source| {
-        source.class.layer() == Layer::Kubernetes
-            && source.class != kubecert_core::assess::Class::Kubeconfig
-            && source.class != kubecert_core::assess::Class::Webhook
-            && source.cluster.as_deref() == Some(cluster)
-    };
-    let found = look(site, of_control_plane, elsewhere).await?;
-    let hit =
-        measured(&found, now).into_iter().find(|finding| finding.judgement.verdict == Verdict::Impacted);
+    let found = control_plane(site, cluster, elsewhere, now).await?;
+    let hit = found.into_iter().find(|finding| finding.judgement.verdict == Verdict::Impacted);
     let Some(finding) = hit else { return Ok(()) };
     Err(too_early(
         format!("the control plane of cluster {cluster} comes first"),
@@ -58,6 +51,35 @@ pub(super) async fn control_plane_first(
             "Run `kubecert Update-AksHciClusterCertificates -Name {cluster} -FixKubeletCredentials` first, then this again: no Secret can be written through an API server that nobody trusts."
         ),
     ))
+}
+
+/// Whether a cluster's control plane is known to be good: something of it could be read, and nothing of that has ended.
+pub(super) async fn control_plane_is_good(
+    site: &Site,
+    cluster: &str,
+    elsewhere: &impl Elsewhere,
+    now: Timestamp,
+) -> bool {
+    let is = |verdict| move |finding: &Finding| finding.judgement.verdict == verdict;
+    match control_plane(site, cluster, elsewhere, now).await {
+        Ok(found) => found.iter().any(is(Verdict::NotImpacted)) && !found.iter().any(is(Verdict::Impacted)),
+        Err(_) => false,
+    }
+}
+
+/// What is known of a cluster's control plane.
+async fn control_plane(
+    site: &Site,
+    cluster: &str,
+    elsewhere: &impl Elsewhere,
+    now: Timestamp,
+) -> Result<Vec<Finding>, CliError> {
+    let of_control_plane = |source: &Source| {
+        source.class.layer() == Layer::Kubernetes
+            && !matches!(source.class, Class::Kubeconfig | Class::Webhook)
+            && source.cluster.as_deref() == Some(cluster)
+    };
+    Ok(measured(&look(site, of_control_plane, elsewhere).await?, now))
 }
 
 fn too_early(what: String, finding: &Finding, first: &str) -> CliError {
@@ -78,10 +100,12 @@ async fn look(
                 let shown = presented(address).await.map(|handshake| handshake.chain);
                 arc::presented(source, shown.map_err(|error| chain(&error)))
             }
-            // A management cluster that is down stands in everybody's way; one machine does not.
-            Place::Secret(_) => places::seen(source, Ok(elsewhere.read(&source.place).await?)),
-            Place::Remote(_) => places::seen(source, elsewhere.read(&source.place).await),
-            _ => arc::read(source),
+            // A management cluster that is down stands in everybody's way; one machine does not, nor does a cluster that is
+            // about to be repaired.
+            Place::Secret(secret) if secret.cluster.is_none() => {
+                places::seen(source, Ok(elsewhere.read(&source.place).await?))
+            }
+            _ => places::look_at(source, elsewhere).await.unwrap_or_else(|| arc::read(source)),
         };
         found.extend(seen.credentials);
     }

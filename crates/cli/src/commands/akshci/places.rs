@@ -5,15 +5,18 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kubecert_cloud::arc::{self, ClusterLogin, Place, RemotePlace, SecretPlace, Seen, Site, Source};
+use kubecert_cloud::arc::{
+    self, ClusterLogin, Place, RemoteCertificates, RemotePlace, SecretPlace, Seen, Site, SocketName, Source,
+};
 use kubecert_cluster::KubeClient;
-use kubecert_core::inventory::ObjectRef;
+use kubecert_core::inventory::{FileFacts, ObjectRef};
 use kubecert_core::model::NodeName;
-use kubecert_engine::ports::{Credentials, Identity, KubeApi as _, Nodes, PortError};
+use kubecert_engine::ports::{KubeApi as _, NodeQuestion, Nodes, PortError, Restarted};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use super::{report, ssh};
+use crate::commands::management::connect;
 use crate::commands::target::port_error;
 use crate::errors::{CliError, Kind};
 
@@ -25,11 +28,20 @@ pub(super) trait Elsewhere {
     /// What is there; `None` where there is nothing.
     async fn read(&self, place: &Place) -> Result<Option<Zeroizing<Vec<u8>>>, CliError>;
 
+    /// The files of another machine with the certificates in them; no key leaves it.
+    async fn look(&self, place: &RemoteCertificates) -> Result<Vec<FileFacts>, CliError>;
+
     /// Whether it could be replaced, as far as that can be told. Changes nothing.
     async fn may_replace(&self, place: &Place, old: &[u8]) -> Result<(), CliError>;
 
     /// Replaces it, unless something else than `old` is there by now.
     async fn replace(&self, place: &Place, old: &[u8], new: &[u8]) -> Result<(), CliError>;
+
+    /// Restarts who reads a file at its start, if that was before the file came; `None` where the site file names nobody.
+    async fn restart(&self, place: &RemotePlace) -> Result<Option<Restarted>, CliError>;
+
+    /// Whether a cluster's API server answers; where the site file names no kubeconfig of it, nothing is known to the contrary.
+    async fn answers(&self, cluster: &str) -> Result<(), CliError>;
 }
 
 /// The real ones, over the API and over SSH; each is connected to when it is first asked for.
@@ -45,18 +57,19 @@ impl<'a> OverThere<'a> {
         Self { site, ssh_key, clusters: Mutex::default(), machines: Mutex::default() }
     }
 
-    async fn machine(&self, place: &RemotePlace) -> Result<Arc<dyn Nodes>, CliError> {
-        let name = place.machine.to_string();
+    async fn machine(&self, machine: &SocketName) -> Result<Arc<dyn Nodes>, CliError> {
+        let name = machine.to_string();
         let mut machines = self.machines.lock().await;
         if let Some(nodes) = machines.get(&name) {
             return Ok(Arc::clone(nodes));
         }
-        let nodes = ssh::connect(&place.machine.host, &place.machine, self.site, self.ssh_key).await?;
+        let nodes = ssh::connect(&machine.host, machine, self.site, self.ssh_key).await?;
         machines.insert(name, Arc::clone(&nodes));
         Ok(nodes)
     }
 
-    async fn client(&self, cluster: Option<&str>) -> Result<Arc<KubeClient>, CliError> {
+    /// The API of a cluster, by the kubeconfig that the site file names; it is not asked anything yet.
+    pub(super) async fn client(&self, cluster: Option<&str>) -> Result<Arc<KubeClient>, CliError> {
         let mut open = self.clusters.lock().await;
         if let Some(client) = open.get(&cluster.map(str::to_owned)) {
             return Ok(Arc::clone(client));
@@ -76,17 +89,7 @@ impl<'a> OverThere<'a> {
             CliError::new(Kind::Input, error)
                 .hint("Name the kubeconfig of an administrator with a client certificate; tokens and plugins are not read.")
         })?;
-        let client =
-            KubeClient::new(&login.host, login.port).map_err(|error| cluster_error(cluster, error))?;
-        let der = |certificates: &[kubecert_pki::Certificate]| -> Vec<Vec<u8>> {
-            certificates.iter().map(|certificate| certificate.der().to_vec()).collect()
-        };
-        let key = login.key.to_pkcs8_der();
-        let key =
-            key.map_err(|error| CliError::because(Kind::Input, "cannot use the kubeconfig's key", error))?;
-        let identity = Some(Identity { chain: der(&login.chain), key });
-        let credentials = Credentials { roots: der(&login.roots), identity };
-        client.use_credentials(vec![credentials]).await.map_err(|error| cluster_error(cluster, error))?;
+        let client = connect(&login).await.map_err(|error| cluster_error(cluster, error))?;
         let client = Arc::new(client);
         open.insert(cluster.map(str::to_owned), Arc::clone(&client));
         Ok(client)
@@ -103,11 +106,20 @@ impl Elsewhere for OverThere<'_> {
                 read.map_err(|error| cluster_error(cluster, error))
             }
             Place::Remote(place) => {
-                let nodes = self.machine(place).await?;
-                nodes.read(&node(place), &place.path).await.map_err(port_error)
+                let nodes = self.machine(&place.machine).await?;
+                nodes.read(&node(&place.machine), &place.path).await.map_err(port_error)
             }
             _ => Ok(None),
         }
+    }
+
+    async fn look(&self, place: &RemoteCertificates) -> Result<Vec<FileFacts>, CliError> {
+        let nodes = self.machine(&place.machine).await?;
+        // Below `/etc/kubernetes/pki`, etcd's is the only directory that Kubernetes has.
+        let paths = vec![place.path.clone(), format!("{}/etcd", place.path)];
+        let question = NodeQuestion { paths, ..NodeQuestion::default() };
+        let facts = nodes.look(&node(&place.machine), &question).await.map_err(port_error)?;
+        Ok(facts.files)
     }
 
     async fn may_replace(&self, place: &Place, old: &[u8]) -> Result<(), CliError> {
@@ -133,14 +145,28 @@ impl Elsewhere for OverThere<'_> {
             }
             Place::Remote(remote) => {
                 self.unchanged(place, remote, old).await?;
-                let nodes = self.machine(remote).await?;
+                let nodes = self.machine(&remote.machine).await?;
                 let bytes = Zeroizing::new(new.to_vec());
                 // Whoever reads it may read it still; one that was not there is root's alone.
                 let files = vec![ssh::file(&remote.path, bytes, old.is_empty())];
-                nodes.write(&node(remote), &ssh::run(), files).await.map(drop).map_err(port_error)
+                nodes.write(&node(&remote.machine), &ssh::run(), files).await.map(drop).map_err(port_error)
             }
             _ => Ok(()),
         }
+    }
+
+    async fn restart(&self, place: &RemotePlace) -> Result<Option<Restarted>, CliError> {
+        let Some(holder) = &place.restart else { return Ok(None) };
+        let nodes = self.machine(&place.machine).await?;
+        nodes.restart_holder(&node(&place.machine), holder, &place.path).await.map(Some).map_err(port_error)
+    }
+
+    async fn answers(&self, cluster: &str) -> Result<(), CliError> {
+        if self.site.clusters.get(cluster).is_none_or(|access| access.kubeconfig.is_none()) {
+            return Ok(());
+        }
+        let asked = self.client(Some(cluster)).await?.extension_authentication().await;
+        asked.map(drop).map_err(|error| cluster_error(Some(cluster), error))
     }
 }
 
@@ -156,8 +182,8 @@ impl OverThere<'_> {
     }
 }
 
-fn node(place: &RemotePlace) -> NodeName {
-    NodeName::from(place.machine.host.as_str())
+fn node(machine: &SocketName) -> NodeName {
+    NodeName::from(machine.host.as_str())
 }
 
 fn object(place: &SecretPlace) -> ObjectRef {
@@ -186,6 +212,21 @@ fn cluster_error(cluster: Option<&str>, error: PortError) -> CliError {
         (true, Some(name)) => told.hint(format!(
             "Should its certificates have ended, renew them first: `kubecert Update-AksHciClusterCertificates -Name {name} -FixKubeletCredentials`."
         )),
+    }
+}
+
+/// What a place that is elsewhere holds, for those who only look; `None` for those that are not elsewhere.
+pub(super) async fn look_at(source: &Source, elsewhere: &impl Elsewhere) -> Option<Seen> {
+    match &source.place {
+        Place::Secret(_) | Place::Remote(_) => Some(seen(source, elsewhere.read(&source.place).await)),
+        Place::RemoteCertificates(place) => {
+            let files = elsewhere.look(place).await;
+            Some(match &files {
+                Ok(files) => arc::looked_at(source, Ok(files)),
+                Err(error) => arc::looked_at(source, Err(report::chain(error))),
+            })
+        }
+        _ => None,
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! An identity has one token at a time, which may lie in several places; so all places of an identity get its new login file
 //! together. A run that is cut off between the authority and a place leaves a token behind that is not the newest one: the next
-//! run sees that by the token's id, and makes another.
+//! run sees that by the token's id, and takes the newest one from where it lies, or makes another where it lies nowhere.
 
 use std::path::Path;
 
-use kubecert_cloud::arc::Place;
+use kubecert_cloud::arc::{Place, Source};
 use kubecert_cloud::authority::{
     AccessFile, AccessLock, LoginFile, MocCode, Reason, When, access_due, learn_roots, login, login_due,
 };
+use kubecert_engine::ports::{Holder, Restarted};
 
 use super::administrator::Administrator;
 use super::holdings::{Held, Holdings, Kept, described};
@@ -32,14 +33,16 @@ pub(super) async fn renew(
     }
     for held in &holdings.identities {
         how.tell(|| format!("looking at identity {}", held.name));
-        renew_all_of(held, administrator, how, elsewhere, report).await?;
+        let beyond_reach = holdings.beyond_reach.iter().find(|source| held.may_be_in(source)).copied();
+        renew_all_of(held, beyond_reach, administrator, how, elsewhere, report).await?;
     }
     Ok(())
 }
 
-/// Renews what is due of one identity.
+/// Renews what is due of one identity, of which one more place may be `beyond_reach`.
 async fn renew_all_of(
     held: &Held<'_>,
+    beyond_reach: Option<&Source>,
     administrator: &mut Administrator<'_>,
     how: &How,
     elsewhere: &impl Elsewhere,
@@ -53,7 +56,7 @@ async fn renew_all_of(
             return report.failed(Item::of(first, what, &held.name), error, how);
         }
     };
-    let newest = match tokens(held, &id, administrator, how, elsewhere, report).await {
+    let newest = match tokens(held, (&id, beyond_reach), administrator, how, elsewhere, report).await {
         Ok(login) => login,
         Err(Stopped::Whole(error)) => return Err(error),
         Err(Stopped::Identity) => return Ok(()),
@@ -123,41 +126,57 @@ fn known(held: &Held<'_>, administrator: &Administrator<'_>) -> Result<String, C
     Ok(info.id.clone())
 }
 
-/// Gives the identity a new token where one of its login files is due, and puts it into all of them.
+/// Puts the identity's newest token into all of its login files of which one is due: as it lies in one of them, or a new one.
 async fn tokens(
     held: &Held<'_>,
-    newest: &str,
+    (newest, beyond_reach): (&str, Option<&Source>),
     administrator: &mut Administrator<'_>,
     how: &How,
     elsewhere: &impl Elsewhere,
     report: &mut Report,
 ) -> Result<Option<LoginFile>, Stopped> {
-    let now = how.clock.now();
-    let due = |kept: &Kept<'_, LoginFile>| match &kept.content {
-        None => Some(Reason::Absent),
-        Some(_) if how.force => Some(Reason::Forced),
-        Some(login) => login_due(login, newest, &administrator.roots, now),
-    };
-    let due: Vec<Option<Reason>> = held.logins.iter().map(due).collect();
+    let reasons = held.logins.iter().map(|kept| due(kept, newest, administrator, how));
+    let mut reasons: Vec<Option<Reason>> = reasons.collect();
     let ends = |login: Option<&LoginFile>| login.and_then(|login| login.life().ok()).map(|(_, ends)| ends);
     let item = |kept: &Kept<'_, LoginFile>| Item::of(kept.source, What::Token, &held.name);
-    if due.iter().all(Option::is_none) {
-        for kept in &held.logins {
-            report.credentials.push(item(kept).not_due(ends(kept.content.as_ref())));
+    let any_due = reasons.iter().any(Option::is_some);
+    let present = held.logins.iter().zip(&reasons).filter(|(_, reason)| reason.is_none());
+    // Without the ids of tokens nobody knows which one is the newest.
+    let present = present
+        .filter_map(|(kept, _)| kept.content.as_ref())
+        .find(|login| !newest.is_empty() && login.token_id().as_deref() == Some(newest));
+    if any_due && present.is_none() {
+        // Those that are not due by themselves become so, since the identity has another token then.
+        for reason in &mut reasons {
+            reason.get_or_insert(Reason::Superseded);
         }
-        return Ok(None);
     }
-    // Those that are not due by themselves become so, since the identity has another token then.
-    let why = |reason: &Option<Reason>| reason.clone().unwrap_or(Reason::Superseded);
+    let mut wanted = Vec::new();
+    for (kept, reason) in held.logins.iter().zip(reasons) {
+        match reason {
+            None => report.credentials.push(item(kept).not_due(ends(kept.content.as_ref()))),
+            Some(reason) => wanted.push((kept, reason)),
+        }
+    }
+    let Some((first, _)) = wanted.first() else { return Ok(None) };
     if how.what_if {
-        for (kept, reason) in held.logins.iter().zip(&due) {
-            let ends = ends(kept.content.as_ref());
-            report.credentials.push(item(kept).due(Outcome::WouldBeRenewed, &why(reason), ends));
+        for (kept, reason) in wanted {
+            let would = item(kept).due(Outcome::WouldBeRenewed, &reason, ends(kept.content.as_ref()));
+            let restart = holder(kept).map(|holder| format!("{holder} would be restarted"));
+            report.credentials.push(Item { restart, ..would });
         }
         return Ok(None);
     }
     // The old token may end with the new one's beginning. So nothing is asked for that cannot be put where it belongs.
-    for kept in &held.logins {
+    if let (Some(source), None) = (beyond_reach, present) {
+        let said = format!("{} cannot be read, and may be of identity {}", described(source), held.name);
+        let error = CliError::new(Kind::Node, said)
+            .hint(format!("Identity {} has its token still; nothing of it was changed.", held.name))
+            .hint("Make that machine answer and run the same command again. Should the file there be another identity's, name that in the site file (`identity: NAME`); should the machine be no more, take it out.");
+        report.failed(item(first), error, how).map_err(Stopped::Whole)?;
+        return Err(Stopped::Identity);
+    }
+    for (kept, _) in &wanted {
         if let Err(error) = may_write(kept, elsewhere).await {
             let error =
                 error.hint(format!("Identity {} has its token still; nothing of it was changed.", held.name));
@@ -165,31 +184,106 @@ async fn tokens(
             return Err(Stopped::Identity);
         }
     }
-    let login = match administrator.client.rotate(&held.name).await {
-        Ok(login) => login,
-        Err(error) => {
-            let Some(first) = held.logins.first() else { return Ok(None) };
-            report.failed(item(first), told(error), how).map_err(Stopped::Whole)?;
-            return Err(Stopped::Identity);
-        }
-    };
-    how.tell(|| format!("identity {} has a new token", held.name));
-    for (kept, reason) in held.logins.iter().zip(&due) {
-        match write(kept, &login, elsewhere).await {
-            Ok(()) => {
-                let ends = ends(Some(&login));
-                report.credentials.push(item(kept).due(Outcome::Renewed, &why(reason), ends));
+    let login = match present {
+        Some(login) => login.clone(),
+        None => match administrator.client.rotate(&held.name).await {
+            Ok(login) => {
+                how.tell(|| format!("identity {} has a new token", held.name));
+                login
             }
             Err(error) => {
-                let error = error.hint(format!(
-                    "Identity {} has a new token, and this place has not; run the same command again, which makes another.",
-                    held.name
-                ));
+                report.failed(item(first), told(error), how).map_err(Stopped::Whole)?;
+                return Err(Stopped::Identity);
+            }
+        },
+    };
+    let mut restarts = Restarts::GoOn;
+    for (kept, reason) in wanted {
+        if let Err(error) = write(kept, &login, elsewhere).await {
+            let error = error.hint(format!(
+                "Identity {} has a new token, and this place has not; run the same command again, which goes on there.",
+                held.name
+            ));
+            report.failed(item(kept), error, how).map_err(Stopped::Whole)?;
+            continue;
+        }
+        match restart(kept, restarts, elsewhere).await {
+            Ok(restart) => {
+                let renewed = item(kept).due(Outcome::Renewed, &reason, ends(Some(&login)));
+                report.credentials.push(Item { restart, ..renewed });
+            }
+            Err(error) => {
+                restarts = Restarts::Stopped;
                 report.failed(item(kept), error, how).map_err(Stopped::Whole)?;
             }
         }
     }
     Ok(Some(login))
+}
+
+/// Why a login file is due.
+pub(super) fn due(
+    kept: &Kept<'_, LoginFile>,
+    newest: &str,
+    administrator: &Administrator<'_>,
+    how: &How,
+) -> Option<Reason> {
+    match &kept.content {
+        None => Some(Reason::Absent),
+        Some(_) if how.force => Some(Reason::Forced),
+        Some(login) => login_due(login, newest, &administrator.roots, how.clock.now()),
+    }
+}
+
+/// Whether those who hold an identity's token are restarted. After one that did not come back, the others go on with what they
+/// have: what is wrong with the first may be wrong with all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restarts {
+    GoOn,
+    Stopped,
+}
+
+fn holder<'a>(kept: &'a Kept<'_, LoginFile>) -> Option<&'a Holder> {
+    match &kept.source.place {
+        Place::Remote(place) => place.restart.as_ref(),
+        _ => None,
+    }
+}
+
+/// Restarts who reads a login file that was written, and says what became of it.
+async fn restart(
+    kept: &Kept<'_, LoginFile>,
+    restarts: Restarts,
+    elsewhere: &impl Elsewhere,
+) -> Result<Option<String>, CliError> {
+    let (Place::Remote(place), Some(holder)) = (&kept.source.place, holder(kept)) else { return Ok(None) };
+    let by_hand = |error: CliError| {
+        error.hint("The new login file is there.").hint(format!("On {}: {}.", place.machine, by_hand(holder)))
+    };
+    if restarts == Restarts::Stopped {
+        let said = format!("{holder} on {} was not restarted, since one before it failed", place.machine);
+        return Err(by_hand(CliError::new(Kind::Node, said)));
+    }
+    Ok(elsewhere.restart(place).await.map_err(by_hand)?.map(|restarted| outcome(holder, restarted)))
+}
+
+/// What became of a holder, as a fragment.
+pub(super) fn outcome(holder: &Holder, restarted: Restarted) -> String {
+    match restarted {
+        Restarted::Yes => format!("{holder} was restarted"),
+        Restarted::NotNeeded => format!("{holder} has begun with it already"),
+        Restarted::NotRunning => format!("{holder} does not run, and begins with it"),
+    }
+}
+
+/// How somebody at the machine restarts a holder.
+pub(super) fn by_hand(holder: &Holder) -> String {
+    match holder {
+        Holder::Unit(name) => format!("`systemctl restart {name}`"),
+        Holder::StaticPod(name) => format!(
+            "end the main process of its container (`crictl ps`, then `crictl stop CONTAINER`), or move the manifest of {name} out of the kubelet's directory and back after a minute"
+        ),
+    }
 }
 
 type Renewed = (Outcome, Reason, Option<jiff::Timestamp>);

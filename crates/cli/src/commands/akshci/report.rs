@@ -27,7 +27,7 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
     at: Timestamp,
-    what_if: bool,
+    pub(super) what_if: bool,
     pub(super) credentials: Vec<Item>,
     #[serde(skip)]
     pub(super) errors: Vec<CliError>,
@@ -46,6 +46,9 @@ pub(super) struct Item {
     /// Why it was due, or why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
+    /// What became of who reads it at its start, where the site file names somebody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) restart: Option<String>,
     /// When it ends, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_after: Option<Timestamp>,
@@ -81,6 +84,7 @@ impl Item {
             holder: source.holder.clone(),
             place: source.place.to_string(),
             why: None,
+            restart: None,
             not_after: None,
         }
     }
@@ -114,6 +118,9 @@ impl Item {
         if let Some(ends) = self.not_after.filter(|_| self.outcome != Outcome::Failed) {
             let _ = write!(line, "; good until {} ({})", minute(ends), relative(now, ends));
         }
+        if let Some(restart) = &self.restart {
+            let _ = write!(line, "; {restart}");
+        }
         line
     }
 }
@@ -146,6 +153,22 @@ impl Report {
 
     pub(super) fn count(&self, outcome: Outcome) -> usize {
         self.credentials.iter().filter(|item| item.outcome == outcome).count()
+    }
+
+    /// Takes over what was done before, as a part of the same.
+    pub(super) fn take_in(&mut self, before: Report) {
+        self.credentials.splice(0..0, before.credentials);
+        self.errors.splice(0..0, before.errors);
+    }
+
+    /// Leaves out that a place is not due which was seen to before in the same run.
+    pub(super) fn tell_once(&mut self) {
+        let seen_to = |item: &&Item| item.outcome != Outcome::NotDue || item.restart.is_some();
+        let places: Vec<(What, String)> =
+            self.credentials.iter().filter(seen_to).map(|item| (item.what, item.place.clone())).collect();
+        self.credentials.retain(|item| {
+            seen_to(&item) || !places.iter().any(|(what, place)| (*what, place) == (item.what, &item.place))
+        });
     }
 
     /// Shows it, its errors on standard error, and says how the program ends.

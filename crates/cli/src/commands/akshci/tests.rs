@@ -9,12 +9,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use jiff::{SignedDuration, Timestamp};
-use kubecert_cloud::arc::{Place, SecretPlace, Site};
+use kubecert_cloud::arc::{Place, RemoteCertificates, RemotePlace, SecretPlace, Site};
 use kubecert_cloud::authority::{
     AccessFile, Authority, Client, ClientType, FIRST_IDENTITY, Lifetimes, LoginFile, NewIdentity, OldTokens,
     Server, ServerConfig, Settings, login,
 };
-use kubecert_engine::ports::Clock;
+use kubecert_core::inventory::FileFacts;
+use kubecert_engine::ports::{Clock, Restarted};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -90,6 +91,18 @@ impl Elsewhere for Memory {
         assert_eq!(entry, old, "nobody has changed it");
         *entry = new.to_vec();
         Ok(())
+    }
+
+    async fn look(&self, place: &RemoteCertificates) -> Result<Vec<FileFacts>, CliError> {
+        panic!("nobody looks at {place}");
+    }
+
+    async fn restart(&self, place: &RemotePlace) -> Result<Option<Restarted>, CliError> {
+        panic!("nobody reads {place}");
+    }
+
+    async fn answers(&self, _cluster: &str) -> Result<(), CliError> {
+        self.up()
     }
 }
 
@@ -402,9 +415,17 @@ async fn all_places_of_an_identity_get_its_new_token_together() {
     bed.authority.rotate_identity("kms").unwrap().write(&bed.path("kms.yaml")).unwrap();
     let site = bed.described(&text);
     let target = Target { name: "HOLIDAYS", load_balancers: false };
+    // The newest token lies in one of them already: it is not given up for the sake of the other.
+    let newest = fs::read(bed.path("kms.yaml")).unwrap();
+    let report = cluster::update(&site, &bed.how(), &target, &bed.secrets).await.unwrap();
+    assert_eq!(report.count(Outcome::Renewed), 1, "{}", report.text());
+    let token = |file: &str| LoginFile::read(&bed.path(file)).unwrap().token_id();
+    assert_eq!(token("kms.yaml"), token("kms-2.yaml"));
+    assert_eq!(fs::read(bed.path("kms.yaml")).unwrap(), newest);
+    // It lies in none: another one is made, and all of them get it.
+    drop(bed.authority.rotate_identity("kms").unwrap());
     let report = cluster::update(&site, &bed.how(), &target, &bed.secrets).await.unwrap();
     assert_eq!(report.count(Outcome::Renewed), 2, "{}", report.text());
-    let token = |file: &str| LoginFile::read(&bed.path(file)).unwrap().token_id();
     assert_eq!(token("kms.yaml"), token("kms-2.yaml"));
 }
 

@@ -1,8 +1,8 @@
 //! A whole site, layer by layer: what `kubecert recover --site` does.
 //!
 //! The order follows from what depends on what, and is the documented one. Whoever manages machines and hands out tokens comes
-//! first; then each cluster's own PKI, over SSH alone, since its API server is asked for Secrets afterwards; then what its
-//! components have at the authority, and its load balancers. Each layer is idempotent, and renews nothing that is not due; so
+//! first; then each cluster's KMS plugin, without which its API server does not start, and its own PKI, over SSH alone, since its
+//! API server is asked for Secrets afterwards; then what its components have at the authority, and its load balancers. Each layer is idempotent, and renews nothing that is not due; so
 //! the same command goes on where it was stopped.
 
 use kubecert_cloud::arc::Site;
@@ -10,7 +10,7 @@ use kubecert_core::assess::Layer;
 
 use super::cluster::Target;
 use super::places::OverThere;
-use super::{How, infrastructure, kubelet, of_cluster, run};
+use super::{How, infrastructure, kms, kubelet, of_cluster, of_plugin, run};
 use crate::args::GlobalArgs;
 use crate::errors::CliError;
 use crate::exit::Exit;
@@ -20,6 +20,8 @@ use crate::exit::Exit;
 enum Stage<'a> {
     /// The infrastructure's own credentials.
     Infrastructure,
+    /// The KMS plugin of a cluster, without which its API server does not start.
+    Plugin(&'a str),
     /// The Kubernetes layer of a cluster.
     Kubernetes(&'a str),
     /// What the components of a cluster have at the authority, with or without its load balancers.
@@ -30,6 +32,7 @@ impl Stage<'_> {
     fn title(&self) -> String {
         match self {
             Self::Infrastructure => "the infrastructure".to_owned(),
+            Self::Plugin(cluster) => format!("the KMS plugin of cluster {cluster}"),
             Self::Kubernetes(cluster) => format!("the Kubernetes layer of cluster {cluster}"),
             Self::Cloud { cluster, load_balancers: false } => {
                 format!("the cloud credentials of cluster {cluster}")
@@ -51,6 +54,7 @@ pub(super) fn recover(global: &GlobalArgs, site: &Site, how: &How) -> Result<Exi
                     .await?
                     .end(global, how)
             }),
+            Stage::Plugin(cluster) => of_plugin(global, site, how, cluster),
             Stage::Kubernetes(cluster) => kubelet::fix_kubelet_credentials(global, site, how, cluster),
             Stage::Cloud { cluster, load_balancers } => {
                 of_cluster(global, site, how, &Target { name: cluster, load_balancers: *load_balancers })
@@ -79,6 +83,9 @@ fn stages(site: &Site) -> Vec<Stage<'_>> {
     }
     for cluster in site.cluster_names() {
         let access = site.clusters.get(cluster);
+        if kms::are_named(site, cluster) {
+            stages.push(Stage::Plugin(cluster));
+        }
         if access.is_some_and(|access| access.cluster_file.is_some()) {
             stages.push(Stage::Kubernetes(cluster));
         }
@@ -106,6 +113,7 @@ mod tests {
             stages(&whole),
             [
                 Stage::Infrastructure,
+                Stage::Plugin("a"),
                 Stage::Kubernetes("a"),
                 Stage::Cloud { cluster: "a", load_balancers: false },
                 Stage::Cloud { cluster: "b", load_balancers: true },
