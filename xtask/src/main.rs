@@ -5,8 +5,10 @@ mod campaign;
 mod cmd;
 mod ended;
 mod fuzz;
+mod interop;
 mod kubeadm;
 mod lab;
+mod outage;
 mod reasons;
 mod rotation;
 mod rules;
@@ -35,6 +37,8 @@ enum Xtask {
     Bench(bench::Bench),
     /// Feed everything that is parsed with millions of inputs that coverage chooses
     Fuzz(fuzz::Fuzz),
+    /// Run the vendor's published Go client library against our authority
+    Interop(interop::Interop),
     /// Check the rules of the repository that a compiler does not
     Rules,
 }
@@ -47,6 +51,7 @@ fn main() -> ExitCode {
         Xtask::Campaign(campaign) => campaign::run(&campaign),
         Xtask::Bench(bench) => bench::run(&bench).map(|()| ExitCode::SUCCESS),
         Xtask::Fuzz(args) => fuzz::run(&args).map(|()| ExitCode::SUCCESS),
+        Xtask::Interop(args) => interop::run(&args).map(|()| ExitCode::SUCCESS),
         Xtask::Rules => rules::check().map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

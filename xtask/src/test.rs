@@ -1,15 +1,19 @@
 //! `cargo xtask test`: everything, from the repository's rules to rotations of a real cluster.
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
+use tempfile::NamedTempFile;
 
 use crate::cmd::{CommandExt as _, cmd};
 use crate::ended;
+use crate::interop::{self, Interop};
 use crate::kubeadm;
+use crate::outage;
 use crate::reasons;
 use crate::rotation::{self, Lab};
 use crate::rules;
@@ -50,6 +54,8 @@ pub(crate) fn run(args: &Test) -> Result<()> {
     } else if !is_root() {
         suite.leave_out("rotations of a real cluster", "the lab's machines need root", args.all);
     } else {
+        // It mostly waits, for the power to be off and for kubelets, and its machines are its own.
+        let beside = suite.only.is_none().then(|| Beside::start(OUTAGES));
         suite.run("refusals and a rotation of a real cluster", real_rotation);
         suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
         suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
@@ -59,6 +65,10 @@ pub(crate) fn run(args: &Test) -> Result<()> {
         suite.run("a real cluster of one master, with AD FS", shapes::one_master);
         suite.run("a real cluster of kubeadm's", kubeadm::current);
         suite.run("a real cluster of kubeadm's, of Kubernetes 1.20", kubeadm::oldest);
+        match beside {
+            Some(beside) => suite.run(OUTAGES, || beside?.end()),
+            None => suite.run(OUTAGES, outage::run),
+        }
         let name = "a real cluster with played Windows agents, of a generated model";
         match shapes::corpus() {
             Some(_) => suite.run(name, shapes::windows),
@@ -75,6 +85,10 @@ fn without_cluster(suite: &mut Suite) {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])
     });
     suite.run("repository rules", rules::check);
+    // They are a workspace of their own, so nothing else would notice that they have stopped compiling.
+    suite.run("fuzz targets compile", || {
+        cargo(&["check", "--locked", "--all-targets", "--manifest-path", "fuzz/Cargo.toml"])
+    });
     suite.run("tests", || cargo(&["test", "--workspace", "--locked"]));
     // The exhaustive model check of five nodes takes a minute without optimisation, so plain `cargo test` leaves it out.
     suite.run("model check", || cargo(&["test", "--locked", "-p", "kubecert-core", "--", "--ignored"]));
@@ -82,7 +96,40 @@ fn without_cluster(suite: &mut Suite) {
         suite.leave_out("the corpus of generated api models", "it is not beside this repository", false);
     }
     suite.run("demonstration", demo);
+    let name = "the vendor's published client library against our authority";
+    match Interop::available() {
+        Ok(copies) => suite.run(name, || interop::run(&copies)),
+        Err(why) => suite.leave_out(name, &why, false),
+    }
     suite.leave_out("fuzzing", "it builds for minutes and runs for hours: `cargo xtask fuzz --all`", false);
+}
+
+/// The name of the suite that runs beside the others.
+const OUTAGES: &str = "outages of a real site";
+
+/// A suite that runs in a process of its own, beside the others.
+struct Beside {
+    process: Child,
+    log: NamedTempFile,
+}
+
+impl Beside {
+    fn start(name: &str) -> Result<Self> {
+        let log = NamedTempFile::new()?;
+        let file = log.reopen()?;
+        let program = std::env::current_exe().context("cannot find this program")?;
+        let mut command = cmd(&program.to_string_lossy(), ["test", "--lab-only", "--only", name]);
+        command.stdout(file.try_clone()?).stderr(file);
+        Ok(Self { process: command.spawn().with_context(|| format!("cannot start {name}"))?, log })
+    }
+
+    /// Waits for its end, and shows what it has said.
+    fn end(mut self) -> Result<()> {
+        let status = self.process.wait()?;
+        eprint!("{}", fs::read_to_string(self.log.path())?);
+        ensure!(status.success(), "it ended with {status}");
+        Ok(())
+    }
 }
 
 /// What has run, and what has not.
@@ -294,6 +341,6 @@ fn cargo(args: &[&str]) -> Result<()> {
     cmd("cargo", args).current_dir(rules::root()).show()
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     cmd("id", ["-u"]).read().is_ok_and(|id| id.trim() == "0")
 }

@@ -94,7 +94,7 @@ pub(crate) fn root_certificate(spec: &Spec) -> PathBuf {
 /// Starts the server. It outlives us, and [`stop`] ends it.
 pub(crate) fn start(spec: &Spec, model: &Model) -> Result<()> {
     let Some(azure) = &spec.azure else { return Ok(()) };
-    let program = build()?;
+    let program = stand_in("azure-stand-in")?;
     let dir = directory(&spec.dir());
     fs::create_dir_all(&dir)?;
     let machines: Vec<_> = spec
@@ -169,20 +169,12 @@ fn directory(lab: &Path) -> PathBuf {
     lab.join("azure")
 }
 
-fn build() -> Result<PathBuf> {
-    let words = [
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        "kubecert-cloud",
-        "--features",
-        "testing",
-        "--bin",
-        "azure-stand-in",
-    ];
+/// Builds a program that stands for something which the lab cannot have, and says where it is.
+pub(crate) fn stand_in(name: &str) -> Result<PathBuf> {
+    let words =
+        ["build", "--release", "--locked", "-p", "kubecert-cloud", "--features", "testing", "--bin", name];
     cmd("cargo", words).current_dir(root()).show()?;
-    Ok(target().join("release/azure-stand-in"))
+    Ok(target().join("release").join(name))
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ use crate::cmd::{CommandExt as _, cmd};
 /// Removes the lab `name`. What is not there any more, or never was, is no error; what cannot be removed is.
 pub(crate) fn down(name: &str) -> Result<()> {
     let dir = spec::dir_of(name)?;
+    // Those who share its switch go with it.
+    for guest in spec::guests_of(name) {
+        down(&guest)?;
+    }
     // First, so that it restarts no node that is to go.
     azure::stop(&dir);
     windows::stop(&dir.join("state"))?;
@@ -45,7 +49,7 @@ pub(crate) fn sweep() -> Result<()> {
 ///
 /// The loop is the parent of systemd-nspawn and must be left to reap it: if it died first, the host's init would have
 /// to, which on some machines takes seconds for each.
-fn stop_nodes(states: &Path) -> Result<()> {
+pub(crate) fn stop_nodes(states: &Path) -> Result<()> {
     let nodes: Vec<_> =
         fs::read_dir(states).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     for state in &nodes {

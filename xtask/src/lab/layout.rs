@@ -61,7 +61,7 @@ impl<'a> Source<'a> {
                 self.common(node, &root, &mut dropped)?;
                 self.master(node, &root, &mut dropped)?;
             }
-            Role::Agent => self.common(node, &root, &mut dropped)?,
+            Role::Agent | Role::Host => self.common(node, &root, &mut dropped)?,
         }
         Ok(dropped)
     }
@@ -165,7 +165,7 @@ impl<'a> Source<'a> {
     fn kubelet_flags(&self, node: &Node, dropped: &mut Vec<String>) -> Vec<String> {
         let place = match node.role {
             Role::Master => "/masterProfile".to_owned(),
-            Role::Agent | Role::Balancer => format!("/agentPoolProfiles/{}", node.pool),
+            Role::Agent | Role::Balancer | Role::Host => format!("/agentPoolProfiles/{}", node.pool),
         };
         let mut flags = self.model.flags(&format!("{place}/kubernetesConfig/kubeletConfig"));
         if flags.is_empty() {

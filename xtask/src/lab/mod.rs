@@ -23,6 +23,7 @@ mod model;
 mod network;
 mod node;
 mod pki;
+pub(crate) mod site;
 mod snapshot;
 mod spec;
 mod state;
@@ -45,7 +46,8 @@ pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
     public_name, take_snapshot,
 };
-pub(crate) use kubeadm::{End, let_end};
+pub(crate) use kubeadm::{End, check_secrets, forget_secrets, let_end, make_secrets};
+pub(crate) use network::inside;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -81,8 +83,8 @@ pub(crate) struct Named {
 
 #[derive(Args)]
 pub(crate) struct Up {
-    /// How the cluster is laid out
-    layout: Layout,
+    /// How the cluster is laid out, or a whole site
+    what: What,
     #[command(flatten)]
     lab: Named,
     /// The API model to build from [default: the one in examples/]
@@ -111,12 +113,32 @@ pub(crate) struct Up {
     monitor_first_check: u32,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Layout {
+/// What can be built.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
     /// As AKS engine lays a cluster out: etcd as a unit, static pods, one CA for everything
     AksEngine,
     /// Made by kubeadm: etcd as a static pod, and CAs of their own for etcd and the front proxy
+    Kubeadm,
+    /// A site as AKS Arc has it: an authority on a host, and two clusters of kubeadm's with credentials of it
+    Site,
+}
+
+impl What {
+    /// How its clusters are laid out.
+    const fn layout(self) -> Layout {
+        match self {
+            Self::AksEngine => Layout::AksEngine,
+            Self::Kubeadm | Self::Site => Layout::Kubeadm,
+        }
+    }
+}
+
+/// How a cluster is laid out.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Layout {
+    AksEngine,
     Kubeadm,
 }
 

@@ -124,7 +124,7 @@ impl Model {
         let profile = match node.role {
             Role::Master => self.property("/masterProfile").ok()?,
             Role::Agent => self.property(&format!("/agentPoolProfiles/{}", node.pool)).ok()?,
-            Role::Balancer => return None,
+            Role::Balancer | Role::Host => return None,
         };
         let single = profile["availabilityProfile"].as_str() == Some("AvailabilitySet");
         (!single).then(|| node.name[..node.name.len().saturating_sub(6)].to_owned())
@@ -217,15 +217,10 @@ impl Model {
                         format!("{}{}", own.unwrap_or(&set), base36(index))
                     }
                 };
-                nodes.push(Node {
-                    short: format!("w{}", nodes.len()),
-                    name,
-                    role: Role::Agent,
-                    index,
-                    pool,
-                    ip: next.into(),
-                    pod_cidr: format!("10.244.{}.0/24", 200 + nodes.len()),
-                });
+                let pod_cidr = format!("10.244.{}.0/24", 200 + nodes.len());
+                let short = format!("w{}", nodes.len());
+                let node = Node::new(short, name, Role::Agent, index, next.into());
+                nodes.push(Node { pool, pod_cidr, ..node });
                 next += 1;
             }
         }
@@ -247,15 +242,7 @@ impl Model {
             } else {
                 format!("k8s-master-{id}-{index}")
             };
-            nodes.push(Node {
-                short: format!("m{index}"),
-                name,
-                role: Role::Master,
-                index,
-                pool: 0,
-                ip,
-                pod_cidr: String::new(),
-            });
+            nodes.push(Node::new(format!("m{index}"), name, Role::Master, index, ip));
         }
         // From the start of the subnet as Azure gives them out, or from the next /24 if the masters are there.
         let [a, b, c, _] = self.first_ip()?.octets();
@@ -276,28 +263,12 @@ impl Model {
                     }
                 };
                 let short = format!("a{}", agents.next().unwrap_or_default());
-                nodes.push(Node {
-                    short,
-                    name,
-                    role: Role::Agent,
-                    index,
-                    pool,
-                    ip: next.into(),
-                    pod_cidr: String::new(),
-                });
+                nodes.push(Node { pool, ..Node::new(short, name, Role::Agent, index, next.into()) });
                 next += 1;
             }
         }
         let (lb, balancer) = ("lb".to_owned(), [a, b, 0, 2].into());
-        nodes.push(Node {
-            short: lb.clone(),
-            name: lb,
-            role: Role::Balancer,
-            index: 0,
-            pool: 0,
-            ip: balancer,
-            pod_cidr: String::new(),
-        });
+        nodes.push(Node::new(lb.clone(), lb, Role::Balancer, 0, balancer));
         for (third, node) in nodes.iter_mut().enumerate() {
             node.pod_cidr = format!("10.244.{third}.0/24");
         }

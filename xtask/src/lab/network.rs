@@ -76,20 +76,24 @@ pub(crate) fn plug_in(spec: &Spec, node: &Node) -> Result<()> {
         script +=
             &format!("addr add {}/16 dev eth0\naddr add {}/24 dev eth0\n", spec.internal_ip, spec.public_ip);
     }
+    if let Some(public) = node.public_ip {
+        script += &format!("addr add {public}/24 dev eth0\n");
+    }
     batch(&ns, &script)?;
-    if node.role != Role::Balancer {
+    if node.is_member() {
         batch(&switch, &format!("route add {} via {}\n", node.pod_cidr, node.ip))?;
     }
     Ok(())
 }
 
-/// What `/etc/hosts` says in the operator's namespace: the cluster's public name and Azure's, and no other
-/// machine's.
+/// What `/etc/hosts` says in the operator's namespace: the cluster's public name, its neighbours' and Azure's, and no
+/// other machine's.
 pub(crate) fn write_operator_names(spec: &Spec) -> Result<()> {
     let dir = Path::new("/etc/netns").join(spec.switch());
     fs::create_dir_all(&dir)?;
     let azure = spec.azure.as_ref().map(|azure| azure.hosts_line()).unwrap_or_default();
-    let hosts = format!("127.0.0.1 localhost\n{} {}\n{azure}", spec.public_ip, spec.fqdn);
+    let neighbours: String = spec.neighbours.iter().map(|(ip, name)| format!("{ip} {name}\n")).collect();
+    let hosts = format!("127.0.0.1 localhost\n{} {}\n{neighbours}{azure}", spec.public_ip, spec.fqdn);
     fs::write(dir.join("hosts"), hosts)?;
     // No name server: a name that is not in the file fails at once instead of leaving the lab.
     fs::write(dir.join("resolv.conf"), "")?;

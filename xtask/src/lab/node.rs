@@ -137,8 +137,11 @@ fn identify(spec: &Spec, node: &Node, root: &Path) -> Result<()> {
     write(&etc.join("machine-id"), &id, 0o444, (0, 0))?;
     write(&etc.join("resolv.conf"), "", 0o644, (0, 0))?;
     let mut hosts = format!("127.0.0.1 localhost\n{} {}\n", spec.public_ip, spec.fqdn);
-    for other in spec.members().chain(&spec.windows) {
+    for other in spec.members().chain(&spec.windows).chain(spec.hosts()) {
         hosts += &format!("{} {}\n", other.ip, other.name);
+    }
+    for (ip, name) in &spec.neighbours {
+        hosts += &format!("{ip} {name}\n");
     }
     write(&etc.join("hosts"), &hosts, 0o644, (0, 0))?;
     directory(&root.join("var/log/journal"), 0o755, (0, 0))?;

@@ -41,6 +41,12 @@ pub(crate) struct Spec {
     /// Azure's side; labs of before have none.
     #[serde(default)]
     pub(crate) azure: Option<Azure>,
+    /// The lab on whose switch it is, if that is another's: the management cluster of a site is on its target's.
+    #[serde(default)]
+    pub(crate) guest_of: Option<String>,
+    /// Names on its network beside the cluster's own, and their addresses.
+    #[serde(default)]
+    pub(crate) neighbours: Vec<(Ipv4Addr, String)>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -55,6 +61,9 @@ pub(crate) struct Node {
     /// The position of its pool in the model; 0 for masters.
     pub(crate) pool: usize,
     pub(crate) ip: Ipv4Addr,
+    /// Where the operator reaches it without an SSH host between.
+    #[serde(default)]
+    pub(crate) public_ip: Option<Ipv4Addr>,
     pub(crate) pod_cidr: String,
 }
 
@@ -64,6 +73,20 @@ pub(crate) enum Role {
     Master,
     Agent,
     Balancer,
+    /// A machine of a site's infrastructure, with no part in a cluster.
+    Host,
+}
+
+impl Node {
+    /// The first of its pool, unreachable from outside, and without a range for pods.
+    pub(crate) fn new(short: String, name: String, role: Role, index: usize, ip: Ipv4Addr) -> Self {
+        Self { short, name, role, index, pool: 0, ip, public_ip: None, pod_cidr: String::new() }
+    }
+
+    /// Whether Kubernetes knows it.
+    pub(crate) fn is_member(&self) -> bool {
+        matches!(self.role, Role::Master | Role::Agent)
+    }
 }
 
 impl Spec {
@@ -118,7 +141,7 @@ impl Spec {
 
     /// The network namespace of the bridge, where the operator sits too.
     pub(crate) fn switch(&self) -> String {
-        format!("kcl.{}", self.name)
+        format!("kcl.{}", self.guest_of.as_ref().unwrap_or(&self.name))
     }
 
     /// The network namespace of a node.
@@ -144,7 +167,12 @@ impl Spec {
 
     /// The nodes that Kubernetes knows.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| node.role != Role::Balancer)
+        self.nodes.iter().filter(|node| node.is_member())
+    }
+
+    /// The machines of a site's infrastructure.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.role == Role::Host)
     }
 
     pub(crate) fn node(&self, name: &str) -> Result<&Node> {
@@ -177,6 +205,13 @@ pub(crate) fn all() -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The labs that share the switch of the lab `name`.
+pub(crate) fn guests_of(name: &str) -> Vec<String> {
+    let is_guest =
+        |other: &String| Spec::load(other).is_ok_and(|spec| spec.guest_of.as_deref() == Some(name));
+    all().into_iter().filter(is_guest).collect()
 }
 
 /// Writes a file that only root may read.

@@ -12,7 +12,8 @@ use super::layout::Source;
 use super::model::Model;
 use super::spec::{Node, Spec, source};
 use super::{
-    Layout, Up, base, cache, cluster, down, kubeadm, network, node, pki, snapshot, spec, windows, workloads,
+    Layout, Up, What, base, cache, cluster, down, kubeadm, network, node, pki, site, snapshot, spec, windows,
+    workloads,
 };
 use crate::cmd::{CommandExt as _, cmd};
 
@@ -26,7 +27,7 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     progress.say("base root file system");
     let programs = cache::kubernetes(args.kubernetes)?;
     progress.say("programs");
-    let template = cache::node_template(&base, &programs, args.layout)?;
+    let template = cache::node_template(&base, &programs, args.what.layout())?;
     progress.say("images");
     let made = Made { base, programs, template };
 
@@ -39,9 +40,10 @@ pub(crate) fn up(args: &Up) -> Result<()> {
     down::down(name)?;
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("building"), "")?;
-    match args.layout {
-        Layout::AksEngine => aks_engine(args, &made, &progress)?,
-        Layout::Kubeadm => kubeadm::up(args, &made, &progress)?,
+    match args.what {
+        What::AksEngine => aks_engine(args, &made, &progress)?,
+        What::Kubeadm => kubeadm::up(args, &made, &progress)?,
+        What::Site => site::up(args, &made, &progress)?,
     }
     fs::remove_file(dir.join("building"))?;
     progress.say("lab stands");
@@ -103,7 +105,7 @@ fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
     if !args.no_workloads {
         workloads::apply(&spec, &spec.output(), model.first_service_ip()?)?;
     }
-    populate(&spec, args, progress)?;
+    populate(&spec, !args.no_workloads, progress)?;
     spec.windows.iter().try_for_each(|node| windows::start(&spec, node, &model, &ssh_key))?;
     windows::wait(&spec)?;
     cluster::start_monitors(&spec)?;
@@ -115,8 +117,10 @@ fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
 /// Makes networks and root file systems.
 pub(crate) fn make_machines(spec: &Spec, made: &Made) -> Result<()> {
     node::mount_memory(spec)?;
-    network::make_switch(spec)?;
-    network::write_operator_names(spec)?;
+    if spec.guest_of.is_none() {
+        network::make_switch(spec)?;
+        network::write_operator_names(spec)?;
+    }
     for node in &spec.nodes {
         network::plug_in(spec, node)?;
         node::make_root(spec, node, &made.base, &made.template)?;
@@ -132,12 +136,12 @@ pub(crate) fn boot_machines(spec: &Spec) -> Result<()> {
 }
 
 /// Waits until nodes, control plane and workloads run.
-pub(crate) fn populate(spec: &Spec, args: &Up, progress: &Progress) -> Result<()> {
+pub(crate) fn populate(spec: &Spec, workloads: bool, progress: &Progress) -> Result<()> {
     cluster::wait_nodes(spec)?;
     progress.say("nodes Ready");
     cluster::wait_control_plane(spec)?;
     progress.say("control plane and kube-proxy run");
-    if !args.no_workloads {
+    if workloads {
         workloads::wait(spec)?;
         progress.say("workloads run");
     }
@@ -183,6 +187,8 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
         windows,
         ready: false,
         azure: Some(Azure::of(model)),
+        guest_of: None,
+        neighbours: Vec::new(),
     })
 }
 

@@ -41,10 +41,8 @@ pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
     if spec.layout != Layout::Kubeadm {
         bail!("{name} is no cluster of kubeadm's");
     }
-    let successors = successors(&spec, what)?;
-    for path in holders(&spec)? {
-        replace(&path, &successors)?;
-    }
+    let yesterday = Life { from: "400 days ago".to_owned(), until: "1 day ago".to_owned() };
+    put_ends(&spec, what, &yesterday)?;
     let before: Vec<_> = spec.masters().map(|node| (node, processes(&spec, node))).collect();
     for (node, _) in &before {
         let kill = "pkill -KILL -x etcd; pkill -KILL '^kube-(apiserver|controller|scheduler)'";
@@ -68,6 +66,15 @@ pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
     .context("the API answers still")
 }
 
+/// Gives certificates another life, in all files that hold them. Restarts nothing.
+pub(crate) fn put_ends(spec: &Spec, what: End, life: &Life) -> Result<()> {
+    let successors = successors(spec, what, life)?;
+    for path in holders(spec)? {
+        replace(&path, &successors)?;
+    }
+    Ok(())
+}
+
 /// The process ids of a control plane's static pods, by program.
 fn processes(spec: &Spec, node: &Node) -> Vec<BTreeSet<String>> {
     // As the kernel knows them, cut after 15 letters.
@@ -81,8 +88,7 @@ fn processes(spec: &Spec, node: &Node) -> Vec<BTreeSet<String>> {
 }
 
 /// The certificate that stands in the place of each that the cluster's CAs have signed, and of these if they end too.
-fn successors(spec: &Spec, what: End) -> Result<BTreeMap<String, String>> {
-    let yesterday = Life { from: "400 days ago".to_owned(), until: "1 day ago".to_owned() };
+fn successors(spec: &Spec, what: End, life: &Life) -> Result<BTreeMap<String, String>> {
     let scratch = tempfile::tempdir()?;
     let pki = spec.root(first(spec)?).join(PKI);
     let mut issuers = Vec::new();
@@ -101,13 +107,13 @@ fn successors(spec: &Spec, what: End) -> Result<BTreeMap<String, String>> {
             if issuer.has_signed(&certificate)? {
                 let file = scratch.path().join("key");
                 fs::write(&file, &key)?;
-                successors.insert(certificate.clone(), issuer.again(&certificate, &file, &yesterday)?);
+                successors.insert(certificate.clone(), issuer.again(&certificate, &file, life)?);
             }
         }
     }
     if what == End::Everything {
         for (issuer, file) in issuers.iter().zip(AUTHORITIES) {
-            successors.insert(fs::read_to_string(pki.join(file))?, issuer.itself_again(&yesterday)?);
+            successors.insert(fs::read_to_string(pki.join(file))?, issuer.itself_again(life)?);
         }
     }
     Ok(successors)

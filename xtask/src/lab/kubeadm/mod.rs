@@ -3,6 +3,7 @@
 //! The lab brings machines, network, images and a balancer, and the configuration that it passes to kubeadm; the PKI, the
 //! manifests and the kubeconfigs are all kubeadm's own work.
 
+mod cluster_api;
 mod ended;
 
 use std::fmt::Write as _;
@@ -19,7 +20,8 @@ use super::up::{Made, Progress, boot_machines, finish, make_machines, make_ssh_k
 use super::{Layout, Up, cache, node, workloads};
 use crate::cmd::CommandExt as _;
 
-pub(crate) use ended::{End, let_end};
+pub(crate) use cluster_api::{check_secrets, forget_secrets, make_secrets};
+pub(crate) use ended::{End, let_end, put_ends};
 
 /// Where kubeadm keeps the PKI, and the administrator's kubeconfig, below a control plane's root.
 pub(crate) const PKI: &str = "etc/kubernetes/pki";
@@ -37,34 +39,90 @@ const AGENTS: usize = 1;
 const IGNORED_CHECKS: &str = "SystemVerification,NumCPU,Mem";
 
 pub(crate) fn up(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
+    refuse_models(args)?;
+    let size = Size {
+        control_planes: args.control_planes.unwrap_or(CONTROL_PLANES),
+        agents: args.agents.unwrap_or(AGENTS),
+    };
+    if size.agents == 0 && !args.no_workloads {
+        bail!("a cluster without agents has no workloads: --no-workloads");
+    }
+    let mut spec = describe(&args.lab.name, size, &Stand::alone(), &made.programs)?;
+    make(&mut spec, !args.no_workloads, made, progress)
+}
+
+/// Refuses what only makes sense for a cluster that has an API model.
+pub(crate) fn refuse_models(args: &Up) -> Result<()> {
     if args.api_model.is_some() || args.identity_system.is_some() || args.aged.is_some() {
         bail!("--api-model, --identity-system, --leaf-days and --ca-days are for the layout aks-engine");
     }
-    let mut spec = describe(args, &made.programs)?;
+    Ok(())
+}
+
+/// Builds what was described, with the workloads that watch the API from inside or without.
+pub(crate) fn make(spec: &mut Spec, workloads: bool, made: &Made, progress: &Progress) -> Result<()> {
     fs::create_dir_all(spec.output())?;
     spec.save()?;
     let ssh_key = make_ssh_key(&spec.dir())?;
-    make_machines(&spec, made)?;
+    make_machines(spec, made)?;
     progress.say("networks and root file systems");
-    spec.nodes.iter().try_for_each(|node| furnish(&spec, node, &ssh_key))?;
-    boot_machines(&spec)?;
+    spec.nodes.iter().try_for_each(|node| furnish(spec, node, &ssh_key))?;
+    boot_machines(spec)?;
     progress.say("machines booted");
-    let (first, pki) = (first(&spec)?, spec.root(first(&spec)?).join(PKI));
+    let (first, pki) = (first(spec)?, spec.root(first(spec)?).join(PKI));
     let secrets = Secrets::make()?;
-    init(&spec, first, &secrets)?;
+    init(spec, first, &secrets)?;
     spec::write_private(&spec.kubeconfig(), &fs::read_to_string(spec.root(first).join(ADMIN_CONF))?)?;
     progress.say("kubeadm init");
-    let ca = ca_hash(&spec, first)?;
+    let ca = ca_hash(spec, first)?;
     for node in spec.members().filter(|node| node.short != first.short) {
-        join(&spec, node, &secrets, &ca)?;
+        join(spec, node, &secrets, &ca)?;
         progress.say(&format!("{} has joined", node.short));
     }
-    fs::write(spec.cluster_file(), cluster_file(&spec))?;
-    if !args.no_workloads {
-        workloads::apply(&spec, &pki, SERVICE)?;
+    fs::write(spec.cluster_file(), cluster_file(spec))?;
+    if workloads {
+        workloads::apply(spec, &pki, SERVICE)?;
     }
-    populate(&spec, args, progress)?;
-    finish(&mut spec)
+    populate(spec, workloads, progress)?;
+    finish(spec)
+}
+
+/// How many nodes a cluster has.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) control_planes: usize,
+    pub(crate) agents: usize,
+}
+
+/// Where a cluster stands: on a switch of its own or beside another on that one's, and by which addresses it is told from that.
+pub(crate) struct Stand {
+    /// The lab whose switch it shares.
+    pub(crate) guest_of: Option<String>,
+    /// The first letter of its control planes' short names.
+    pub(crate) letter: char,
+    /// The third byte of its nodes' addresses; its pods' ranges follow from that.
+    pub(crate) part: u8,
+    /// Where its API answers: a balancer's address, or that of its only control plane.
+    pub(crate) public_ip: Ipv4Addr,
+    pub(crate) has_balancer: bool,
+    /// Machines beside the cluster, with the addresses at which the operator finds them.
+    pub(crate) hosts: Vec<Ipv4Addr>,
+    pub(crate) neighbours: Vec<(Ipv4Addr, String)>,
+}
+
+impl Stand {
+    /// Nobody else is there.
+    pub(crate) fn alone() -> Self {
+        Self {
+            guest_of: None,
+            letter: 'm',
+            part: 0,
+            public_ip: [203, 0, 113, 10].into(),
+            has_balancer: true,
+            hosts: Vec::new(),
+            neighbours: Vec::new(),
+        }
+    }
 }
 
 /// The first control plane, which `kubeadm init` has made.
@@ -72,59 +130,49 @@ pub(crate) fn first(spec: &Spec) -> Result<&Node> {
     spec.masters().next().context("no control plane")
 }
 
-fn describe(args: &Up, programs: &Path) -> Result<Spec> {
-    let masters = args.control_planes.unwrap_or(CONTROL_PLANES);
-    let agents = args.agents.unwrap_or(AGENTS);
-    if !matches!(masters, 1 | 3 | 5) {
-        bail!("a cluster has 1, 3 or 5 control planes here, not {masters}");
+/// The cluster `name` as it is to be built.
+pub(crate) fn describe(name: &str, size: Size, stand: &Stand, programs: &Path) -> Result<Spec> {
+    let Size { control_planes, agents } = size;
+    if !matches!(control_planes, 1 | 3 | 5) || !stand.has_balancer && control_planes > 1 {
+        bail!("a cluster has 1, 3 or 5 control planes here, not {control_planes}");
     }
-    if agents > 50 || agents == 0 && !args.no_workloads {
-        bail!("a cluster has 1 to 50 agents here, and none only with --no-workloads");
+    if agents > 50 {
+        bail!("a cluster has at most 50 agents here");
     }
-    let cluster = format!("lab-{}", args.lab.name);
-    let member = |role, index: usize| {
-        let (letter, kind, first) = match role {
-            Role::Agent => ('a', "agent", 100),
-            Role::Master | Role::Balancer => ('m', "cp", 10),
-        };
-        let last = u8::try_from(first + index).context("too many nodes")?;
-        Ok(Node {
-            short: format!("{letter}{index}"),
-            name: format!("{cluster}-{kind}-{index}"),
-            role,
-            index,
-            pool: 0,
-            ip: [10, 240, 0, last].into(),
-            pod_cidr: String::new(),
-        })
-    };
-    let mut nodes: Vec<Node> = (0..masters)
-        .map(|index| member(Role::Master, index))
-        .chain((0..agents).map(|index| member(Role::Agent, index)))
-        .collect::<Result<_>>()?;
-    let balancer = Node {
-        short: "lb".to_owned(),
-        name: "lb".to_owned(),
-        role: Role::Balancer,
-        index: 0,
-        pool: 0,
-        ip: [10, 240, 0, 2].into(),
-        pod_cidr: String::new(),
-    };
-    nodes.push(balancer);
+    let cluster = cluster_name(name);
+    let ip = |last: usize| Ok::<Ipv4Addr, anyhow::Error>([10, 240, stand.part, u8::try_from(last)?].into());
+    let mut nodes = Vec::new();
+    for index in 0..control_planes {
+        let (short, full) = (format!("{}{index}", stand.letter), format!("{cluster}-cp-{index}"));
+        nodes.push(Node::new(short, full, Role::Master, index, ip(10 + index)?));
+    }
+    for index in 0..agents {
+        let (short, full) = (format!("a{index}"), format!("{cluster}-agent-{index}"));
+        nodes.push(Node::new(short, full, Role::Agent, index, ip(100 + index)?));
+    }
     for (third, node) in nodes.iter_mut().enumerate() {
-        node.pod_cidr = format!("10.244.{third}.0/24");
+        // The second cluster's begin where no agent of the first can be.
+        node.pod_cidr = format!("10.244.{}.0/24", usize::from(stand.part) * 128 + third);
+    }
+    for (index, public) in stand.hosts.iter().enumerate() {
+        let host = format!("h{index}");
+        let node = Node::new(host.clone(), host, Role::Host, index, ip(30 + index)?);
+        nodes.push(Node { public_ip: Some(*public), ..node });
+    }
+    match nodes.first_mut() {
+        Some(only) if !stand.has_balancer => only.public_ip = Some(stand.public_ip),
+        _ => nodes.push(Node::new("lb".to_owned(), "lb".to_owned(), Role::Balancer, 0, ip(2)?)),
     }
     Ok(Spec {
-        name: args.lab.name.clone(),
+        name: name.to_owned(),
         layout: Layout::Kubeadm,
         kubernetes: cache::version_of(programs, "VERSION")?,
         programs: programs.to_owned(),
-        fqdn: format!("{cluster}.kubeadm.example"),
+        fqdn: public_name(name),
         location: String::new(),
         dns_prefix: cluster,
         admin: ADMIN.to_owned(),
-        public_ip: [203, 0, 113, 10].into(),
+        public_ip: stand.public_ip,
         internal_ip: [10, 240, 255, 10].into(),
         network: [10, 240],
         ssh_port: 22,
@@ -132,7 +180,19 @@ fn describe(args: &Up, programs: &Path) -> Result<Spec> {
         windows: Vec::new(),
         ready: false,
         azure: None,
+        guest_of: stand.guest_of.clone(),
+        neighbours: stand.neighbours.clone(),
     })
+}
+
+/// What kubeadm is told that the lab's cluster is called.
+pub(crate) fn cluster_name(lab: &str) -> String {
+    format!("lab-{lab}")
+}
+
+/// Under which name its API is found.
+pub(crate) fn public_name(lab: &str) -> String {
+    format!("{}.kubeadm.example", cluster_name(lab))
 }
 
 fn furnish(spec: &Spec, node: &Node, ssh_key: &str) -> Result<()> {
@@ -141,6 +201,9 @@ fn furnish(spec: &Spec, node: &Node, ssh_key: &str) -> Result<()> {
         return login::balance(spec, &root, "kubeadm/balancer", API_PORT);
     }
     login::let_in(spec, &root, ssh_key)?;
+    if !node.is_member() {
+        return Ok(());
+    }
     lay_tree(&source().join("kubeadm/node"), &root, &[("POD_CIDR", node.pod_cidr.clone())])?;
     directory(&root.join("var/log/wl"), 0o755, (0, 0))?;
     enable(&root, "containerd.service", "/lib/systemd/system")?;
@@ -179,7 +242,7 @@ fn join(spec: &Spec, node: &Node, secrets: &Secrets, ca: &str) -> Result<()> {
     let mut values = values(spec, node, secrets);
     let control_plane = match node.role {
         Role::Master => fill(&fs::read_to_string(source().join("kubeadm/control-plane.yaml"))?, &values)?,
-        Role::Agent | Role::Balancer => String::new(),
+        Role::Agent | Role::Balancer | Role::Host => String::new(),
     };
     values.extend([("CA_HASH", ca.to_owned()), ("CONTROL_PLANE", control_plane)]);
     kubeadm(spec, node, "join", &[], &[], &template(spec, "join.yaml", &values)?)

@@ -34,7 +34,7 @@ pub(super) fn check(case: &Case, verdict: &mut Verdict) {
         let name = &node.short;
         match node.role {
             Role::Master => pki(case, node, verdict),
-            Role::Agent | Role::Balancer => {
+            Role::Agent | Role::Balancer | Role::Host => {
                 verdict.check(&format!("{name}: its CA is the cluster's"), || {
                     case.is_ca(CLUSTER, &fs::read_to_string(case.pki_of(node).join("ca.crt"))?)
                 });
