@@ -10,11 +10,11 @@ use crate::lab::{self, End};
 use crate::rotation::{self, Lab};
 use crate::test::tolerated;
 
-/// Three control planes and an agent of the current generation: all three CAs are replaced, once killed on the way; a
-/// rotation that was held is taken back; then everything ends, and is brought back.
+/// Three control planes and an agent of the current generation, whose API servers verify kubelets: all three CAs are
+/// replaced, once killed on the way; a rotation that was held is taken back; then everything ends, and is brought back.
 pub(crate) fn current() -> Result<()> {
     let program = rotation::kubecert()?;
-    let lab = Lab::up_as("kubeadm", "test", &[])?;
+    let lab = Lab::up_as("kubeadm", "test", &["--signed-kubelets"])?;
     refusals(&lab, &program)?;
     lab::make_secrets(lab.name())?;
     let before = snapshot(&lab)?;

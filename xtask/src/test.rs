@@ -13,6 +13,7 @@ use crate::cmd::{CommandExt as _, cmd};
 use crate::ended;
 use crate::interop::{self, Interop};
 use crate::kubeadm;
+use crate::lab::StandIn;
 use crate::outage;
 use crate::reasons;
 use crate::rotation::{self, Lab};
@@ -54,25 +55,28 @@ pub(crate) fn run(args: &Test) -> Result<()> {
     } else if !is_root() {
         suite.leave_out("rotations of a real cluster", "the lab's machines need root", args.all);
     } else {
-        // It mostly waits, for the power to be off and for kubelets, and its machines are its own.
-        let beside = suite.only.is_none().then(|| Beside::start(OUTAGES));
+        // Before anything is measured, since building takes both cores for minutes.
+        suite.run("programs of the lab", programs);
+        // What compares figures has the machine for itself.
         suite.run("refusals and a rotation of a real cluster", real_rotation);
-        suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
         suite.run("rotations of a real cluster onto a given PKI, and without the CA's key", other_rotations);
         suite.run("rotations of a real cluster for other reasons, and of one trust domain", reasons::run);
-        suite.run("a rotation with restarts through Azure", azure_rotation);
-        suite.run("a real cluster whose certificates have ended", ended::run);
-        suite.run("a real cluster of one master, with AD FS", shapes::one_master);
         suite.run("a real cluster of kubeadm's", kubeadm::current);
-        suite.run("a real cluster of kubeadm's, of Kubernetes 1.20", kubeadm::oldest);
-        match beside {
-            Some(beside) => suite.run(OUTAGES, || beside?.end()),
-            None => suite.run(OUTAGES, outage::run),
-        }
         let name = "a real cluster with played Windows agents, of a generated model";
         match shapes::corpus() {
             Some(_) => suite.run(name, shapes::windows),
             None => suite.leave_out(name, "the corpus is not beside this repository", false),
+        }
+        // It mostly waits, for the power to be off and for kubelets, and its machines are its own.
+        let beside = suite.only.is_none().then(|| Beside::start(OUTAGES));
+        suite.run("rotation of a real cluster, killed in each phase", killed_rotation);
+        suite.run("a rotation with restarts through Azure", azure_rotation);
+        suite.run("a real cluster whose certificates have ended", ended::run);
+        suite.run("a real cluster of one master, with AD FS", shapes::one_master);
+        suite.run("a real cluster of kubeadm's, of Kubernetes 1.20", kubeadm::oldest);
+        match beside {
+            Some(beside) => suite.run(OUTAGES, || beside?.end()),
+            None => suite.run(OUTAGES, outage::run),
         }
     }
     suite.close()
@@ -172,6 +176,12 @@ impl Suite {
         eprintln!("all that ran passed");
         Ok(())
     }
+}
+
+/// Builds what of ours runs in labs.
+fn programs() -> Result<()> {
+    rotation::kubecert()?;
+    StandIn::ALL.into_iter().try_for_each(|program| program.build().map(drop))
 }
 
 fn demo() -> Result<()> {

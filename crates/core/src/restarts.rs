@@ -205,7 +205,10 @@ fn reasons(component: Component, step: &Step, changed: &BTreeSet<String>) -> Vec
             if matches!(step.action, Action::StartAfresh { .. }) {
                 reasons.push("it is to ask for a client certificate of the new CA");
             }
-            if starts(KUBELET_PKI) || is("client.crt") {
+            if starts(&format!("{KUBELET_PKI}/kubelet-server")) {
+                reasons.push("it reads its serving certificate at its start only");
+            }
+            if starts(&format!("{KUBELET_PKI}/kubelet-client")) || is("client.crt") {
                 reasons.push("it reads its client certificate at its start only");
             }
         }

@@ -3,7 +3,7 @@
 mod kubeadm;
 pub mod wrong;
 
-pub use kubeadm::kubeadm;
+pub use kubeadm::{Kubelets, kubeadm, kubeadm_with};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -100,6 +100,9 @@ pub fn question(cluster: &Cluster, role: Role, system: OperatingSystem) -> NodeQ
     paths.push(layout::kubelet_client_link());
     let serving = place.kubelet_serving_file(system);
     paths.extend((!serving.starts_with(place.certificates())).then_some(serving));
+    if place == Layout::Kubeadm {
+        paths.push(layout::kubelet_server_link());
+    }
     paths.extend(place.kubelet_kubeconfig().map(str::to_owned));
     let mut texts = Vec::new();
     let mut components = vec![Component::Kubelet];

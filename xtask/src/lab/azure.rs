@@ -18,9 +18,8 @@ use super::cache;
 use super::model::Model;
 use super::node;
 use super::spec::{Spec, write_private};
+use super::stand_in::StandIn;
 use crate::cmd::{CommandExt as _, cmd};
-use crate::rotation::target;
-use crate::rules::root;
 
 /// The subscription, the resource group and the service principal of every lab.
 pub(crate) const SUBSCRIPTION: &str = "11111111-2222-3333-4444-555555555555";
@@ -94,7 +93,7 @@ pub(crate) fn root_certificate(spec: &Spec) -> PathBuf {
 /// Starts the server. It outlives us, and [`stop`] ends it.
 pub(crate) fn start(spec: &Spec, model: &Model) -> Result<()> {
     let Some(azure) = &spec.azure else { return Ok(()) };
-    let program = stand_in("azure-stand-in")?;
+    let program = StandIn::Azure.build()?;
     let dir = directory(&spec.dir());
     fs::create_dir_all(&dir)?;
     let machines: Vec<_> = spec
@@ -143,7 +142,7 @@ pub(crate) fn start(spec: &Spec, model: &Model) -> Result<()> {
 
 /// Ends the server of the lab that is kept in `lab`.
 pub(crate) fn stop(lab: &Path) {
-    if let Some(pid) = node::pid_in(&directory(lab).join("pid"), "azure-stand-in") {
+    if let Some(pid) = node::pid_in(&directory(lab).join("pid"), StandIn::Azure.name()) {
         // It may have ended by itself meanwhile.
         let _gone = cmd("kill", ["-KILL", &pid.to_string()]).succeeds();
     }
@@ -167,14 +166,6 @@ pub(crate) fn reboot(name: &str, node: &str) -> Result<()> {
 
 fn directory(lab: &Path) -> PathBuf {
     lab.join("azure")
-}
-
-/// Builds a program that stands for something which the lab cannot have, and says where it is.
-pub(crate) fn stand_in(name: &str) -> Result<PathBuf> {
-    let words =
-        ["build", "--release", "--locked", "-p", "kubecert-cloud", "--features", "testing", "--bin", name];
-    cmd("cargo", words).current_dir(root()).show()?;
-    Ok(target().join("release").join(name))
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod pki;
 pub(crate) mod site;
 mod snapshot;
 mod spec;
+mod stand_in;
 mod state;
 mod template;
 mod up;
@@ -48,6 +49,7 @@ pub(crate) use enter::{
 };
 pub(crate) use kubeadm::{End, check_secrets, forget_secrets, let_end, make_secrets};
 pub(crate) use network::inside;
+pub(crate) use stand_in::StandIn;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -105,6 +107,9 @@ pub(crate) struct Up {
     /// What has little life left, where the PKI is made.
     #[command(flatten)]
     aged: pki::Aged,
+    /// Let kubelets ask the cluster for serving certificates, and API servers verify these; for kubeadm's layout
+    #[arg(long)]
+    signed_kubelets: bool,
     /// Leave out the workloads that watch the API from inside
     #[arg(long)]
     no_workloads: bool,

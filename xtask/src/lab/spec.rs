@@ -41,6 +41,9 @@ pub(crate) struct Spec {
     /// Azure's side; labs of before have none.
     #[serde(default)]
     pub(crate) azure: Option<Azure>,
+    /// Whether kubelets ask the cluster for their serving certificates, which API servers verify.
+    #[serde(default)]
+    pub(crate) signed_kubelets: bool,
     /// The lab on whose switch it is, if that is another's: the management cluster of a site is on its target's.
     #[serde(default)]
     pub(crate) guest_of: Option<String>,

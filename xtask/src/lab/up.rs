@@ -65,7 +65,6 @@ fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
         model.set_identity_system(system);
     }
     let mut spec = describe(&args.lab.name, &model, &made.programs)?;
-    windows::build(&spec)?;
     fs::create_dir_all(spec.output())?;
     spec.save()?;
     let ssh_key = make_ssh_key(&spec.dir())?;
@@ -187,6 +186,7 @@ fn describe(name: &str, model: &Model, programs: &Path) -> Result<Spec> {
         windows,
         ready: false,
         azure: Some(Azure::of(model)),
+        signed_kubelets: false,
         guest_of: None,
         neighbours: Vec::new(),
     })

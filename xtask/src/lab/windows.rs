@@ -17,34 +17,8 @@ use super::cluster;
 use super::model::Model;
 use super::node::pid_in;
 use super::spec::{Node, Spec, write_private};
+use super::stand_in::StandIn;
 use crate::cmd::{CommandExt as _, cmd};
-
-/// What the process is called, in command lines too.
-const PROGRAM: &str = "windows-node";
-
-/// Builds the program; nothing where the cluster has no Windows nodes. With the whole workspace's choice of features, so that
-/// what is compiled already serves.
-pub(crate) fn build(spec: &Spec) -> Result<()> {
-    if spec.windows.is_empty() {
-        return Ok(());
-    }
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
-    cmd(
-        &cargo,
-        ["build", "--quiet", "--workspace", "--features", "kubecert-remote/testing", "--example", PROGRAM],
-    )
-    .arg("--manifest-path")
-    .arg(manifest)
-    .show()
-}
-
-/// Where it was built: beside this program.
-fn program() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let directory = own.parent().context("this program has no directory")?;
-    Ok(directory.join("examples").join(PROGRAM))
-}
 
 /// The directory in which `c` stands for a node's drive C.
 pub(super) fn drives(spec: &Spec, node: &Node) -> PathBuf {
@@ -115,7 +89,7 @@ pub(crate) fn start(spec: &Spec, node: &Node, model: &Model, ssh_key: &str) -> R
     cmd("setsid", ["--fork", "sh", "-c", script])
         .arg(state)
         .arg(spec.netns(node))
-        .arg(program()?)
+        .arg(StandIn::WindowsNode.build()?)
         .current_dir("/")
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -137,7 +111,7 @@ pub(crate) fn wait(spec: &Spec) -> Result<()> {
 pub(crate) fn stop(states: &Path) -> Result<()> {
     let states = fs::read_dir(states).into_iter().flatten().flatten().map(|entry| entry.path());
     for state in states {
-        let pid = || pid_in(&state.join("windows.pid"), PROGRAM);
+        let pid = || pid_in(&state.join("windows.pid"), StandIn::WindowsNode.name());
         let Some(found) = pid() else { continue };
         cmd("kill", [found.to_string()]).read()?;
         wait_for(Duration::from_secs(10), || pid().is_none())

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use super::{Invariant, Violation};
 use crate::intent::{Scope, Why};
 use crate::inventory::{CertificateFacts, FileFacts, Inventory, NodeFacts, Observed};
-use crate::layout::{KUBELET_PKI, kubelet_client_link};
+use crate::layout::{KUBELET_PKI, kubelet_client_link, kubelet_server_link};
 use crate::model::{Layout, OperatingSystem, TrustDomain};
 use crate::plan::{Action, KeyOrder, Plan, Target};
 
@@ -175,7 +175,10 @@ fn in_use(facts: &NodeFacts) -> impl Iterator<Item = &FileFacts> {
     facts
         .files
         .iter()
-        .filter(|file| !file.path.starts_with(KUBELET_PKI) || file.path == kubelet_client_link())
+        .filter(|file| {
+            let links = [kubelet_client_link(), kubelet_server_link()];
+            !file.path.starts_with(KUBELET_PKI) || links.contains(&file.path)
+        })
         .filter(|file| {
             let own = crate::layout::windows::KUBELET_PKI;
             !file.path.starts_with(own) || crate::layout::is_certificate_path(&file.path)

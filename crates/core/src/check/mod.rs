@@ -153,6 +153,8 @@ mod tests_incremental;
 #[cfg(test)]
 mod tests_kubeadm;
 #[cfg(test)]
+mod tests_kubelets;
+#[cfg(test)]
 mod tests_recover;
 #[cfg(test)]
 mod tests_why;

@@ -62,6 +62,12 @@ pub fn kubelet_client_link() -> String {
     format!("{KUBELET_PKI}/kubelet-client-current.pem")
 }
 
+/// The link to the serving certificate that a kubelet has asked the cluster for (`serverTLSBootstrap`; client-go
+/// `util/certificate/certificate_store.go`, with the name that `pkg/kubelet/certificate/kubelet.go` gives it).
+pub fn kubelet_server_link() -> String {
+    format!("{KUBELET_PKI}/kubelet-server-current.pem")
+}
+
 /// The leaf of an etcd member towards its peers.
 pub fn etcd_peer(index: usize) -> LeafId {
     LeafId::new(format!("etcdpeer{index}"))

@@ -23,10 +23,10 @@ use super::common::{
     Master, Scene, ca, cluster_ca, front_proxy_pair, front_proxy_roots, pair, staged_authorities,
 };
 use super::cross_signed::{
-    admin_kubeconfig, advertised, end, finish, kubelet_presents, renew_secrets, renew_workloads,
-    replace_apiserver, replace_controller_manager, restart_etcd, restart_kubelet, started_after,
-    yield_leadership,
+    admin_kubeconfig, advertised, end, finish, renew_secrets, renew_workloads, replace_apiserver,
+    replace_controller_manager, restart_etcd, started_after, yield_leadership,
 };
+use super::kubelet::{kubelet_presents, restart_kubelet};
 use super::told::{kept, notices};
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy};

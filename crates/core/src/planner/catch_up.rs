@@ -3,7 +3,7 @@
 use super::Naming;
 use super::builder::{Numbers, PhaseBuilder};
 use super::common::Scene;
-use super::cross_signed::restart_kubelet;
+use super::kubelet::restart_kubelet;
 use crate::intent::{Limits, Scope, Strategy, Why};
 use crate::inventory::Inventory;
 use crate::layout;
@@ -21,7 +21,8 @@ use crate::plan::{
 ///
 /// Fails where the inventory does not have the node, or lacks what a plan needs.
 pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Result<Plan, PlanError> {
-    let scene = Scene::new(inventory, Scope::All, naming)?;
+    let mut scene = Scene::new(inventory, Scope::All, naming)?;
+    scene.left_behind = true;
     let agent = scene
         .agents
         .iter()
@@ -55,6 +56,9 @@ pub fn catch_up(inventory: &Inventory, node: &NodeName, naming: &Naming) -> Resu
     let mut leaves: Vec<LeafOrder> = serving.into_iter().collect();
     if scene.has_kubelet_client(node) && agent.system == OperatingSystem::Linux {
         leaves.push(leaf(layout::kubelet_client(node), LeafShape::KubeletClient(node.clone())));
+    }
+    if let Some(present) = scene.kubelet_server(node) {
+        leaves.push(leaf(layout::kubelet_server(node), LeafShape::Like(present.pem.clone())));
     }
     let phases: Vec<Phase> = vec![prepare, switch, finish.build()];
     Ok(Plan {

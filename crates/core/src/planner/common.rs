@@ -18,7 +18,9 @@ use crate::plan::{
 };
 
 use super::builder::PhaseBuilder;
-use super::windows;
+
+/// The flag of the CA by which an API server verifies kubelets.
+pub(super) const KUBELET_CA_FLAG: &str = "kubelet-certificate-authority";
 
 /// The old and the new CA of a domain.
 pub(super) const fn ca(domain: TrustDomain, generation: Generation) -> CaRef {
@@ -47,6 +49,10 @@ pub(super) struct Scene<'a> {
     pub(super) layout: Layout,
     /// Whether the key that signs service-account tokens changes along with the cluster CA.
     pub(super) tokens_change: bool,
+    /// Whether agents may hold leaves of a CA that was dropped before.
+    pub(super) left_behind: bool,
+    /// The form in which kubelets come to present serving certificates that they have asked the cluster for.
+    pub(super) kubelets_present: ChainForm,
     pub(super) naming: &'a Naming,
     /// What the run is limited to.
     scope: Scope,
@@ -90,7 +96,17 @@ impl<'a> Scene<'a> {
         let layout = inventory.cluster.layout;
         let tokens_change = layout.tokens_hang_on_tls_key();
         let agents = inventory.cluster.agents().collect();
-        Ok(Self { inventory, layout, tokens_change, naming, scope, masters, agents })
+        Ok(Self {
+            inventory,
+            layout,
+            tokens_change,
+            left_behind: false,
+            kubelets_present: ChainForm::Bare,
+            naming,
+            scope,
+            masters,
+            agents,
+        })
     }
 
     /// All nodes, masters in the order of their visits first.
@@ -235,6 +251,10 @@ impl<'a> Scene<'a> {
                     key: self.key_of(name, &layout::kubelet_client_link()),
                 });
             }
+            orders.extend(
+                self.kubelet_server(name)
+                    .map(|present| like(layout::kubelet_server(name), TrustDomain::Cluster, present)),
+            );
         }
         for secret in self.tls_secrets() {
             if let Some(leaf) = secret.chain.first() {
@@ -301,12 +321,6 @@ impl<'a> Scene<'a> {
         let present = self.facts(node).and_then(|facts| facts.file(path));
         let present = present.and_then(|file| file.certificates.first());
         KeyOrder::New(present.map_or_else(|| "rsa-2048".to_owned(), |certificate| certificate.key.clone()))
-    }
-
-    /// Whether a kubelet has a client certificate of its own, rather than the shared one only.
-    pub(super) fn has_kubelet_client(&self, node: &NodeName) -> bool {
-        let system = self.inventory.cluster.node(node).map_or(OperatingSystem::Linux, |node| node.system);
-        self.facts(node).is_some_and(|facts| facts.file(&layout::kubelet_client_file(system)).is_some())
     }
 
     /// TLS Secrets whose leaf the cluster CA really signed.
@@ -399,72 +413,11 @@ impl<'a> Scene<'a> {
             // Not there yet, and recorded as absent, so that going back removes it.
             files.push(self.kubelet_client_file());
         }
+        if self.kubelet_server(&node.name).is_some() {
+            files.extend([layout::kubelet_server_link(), self.kubelet_server_file()]);
+        }
         let mut seen = std::collections::BTreeSet::new();
         files.retain(|path| seen.insert(path.clone()));
-        files
-    }
-
-    /// The files of kubelet on a node in the new generation, its trust being `roots`.
-    pub(super) fn kubelet_files(&self, node: &Node, roots: Vec<Part>) -> Vec<FileWrite> {
-        let mut files = Vec::new();
-        if node.system == OperatingSystem::Windows {
-            files.extend(windows::serving(&node.name));
-            files.push(windows::kubeconfig(roots.clone(), Generation::New));
-            files.push(FileWrite {
-                path: layout::roots_file(node.system),
-                content: Content::Parts(roots),
-                access: None,
-            });
-            return files;
-        }
-        if let Some(serving) = self.layout.kubelet_serving(node) {
-            files.extend(pair(&serving.leaf, ChainForm::Bare, &serving.base));
-        }
-        let master = self.masters.iter().any(|master| master.node.name == node.name);
-        if self.layout == Layout::AksEngine && !master {
-            files.extend(pair(&LeafId::from("client"), ChainForm::Bare, &certificate_file("client")));
-        }
-        if self.has_kubelet_client(&node.name) {
-            files.extend(self.kubelet_client_files(node));
-        }
-        if let Some(path) = self.layout.kubelet_kubeconfig() {
-            let content = Content::KubeconfigRoots(roots.clone());
-            files.push(FileWrite { path: path.to_owned(), content, access: None });
-        }
-        let path = self.layout.roots_file(node.system);
-        files.push(FileWrite { path, content: Content::Parts(roots), access: None });
-        files
-    }
-
-    /// A kubelet's own new client certificate, and the link to it.
-    pub(super) fn kubelet_client_files(&self, node: &Node) -> [FileWrite; 2] {
-        let leaf = layout::kubelet_client(&node.name);
-        let file = self.kubelet_client_file();
-        let both = vec![Part::Leaf(leaf.clone(), Generation::New), Part::LeafKey(leaf, Generation::New)];
-        [
-            FileWrite { path: file.clone(), content: Content::Parts(both), access: Some(layout::private()) },
-            FileWrite { path: layout::kubelet_client_link(), content: Content::Link(file), access: None },
-        ]
-    }
-
-    /// What a kubelet is to make anew at its start: its own client certificate, where it has one and asks for another.
-    pub(super) fn forgotten(&self, node: &Node) -> Vec<String> {
-        let asks = node.system == OperatingSystem::Windows && self.has_kubelet_client(&node.name);
-        asks.then(|| layout::kubelet_client_file(node.system)).into_iter().collect()
-    }
-
-    /// Where kubelet's new client certificate goes, named as kubelet itself would.
-    pub(super) fn kubelet_client_file(&self) -> String {
-        format!("{}/kubelet-client-{}.pem", layout::KUBELET_PKI, self.naming.stamp)
-    }
-
-    /// Files that kubelet reads at its start only, so that its process must be younger.
-    pub(super) fn kubelet_start_files(&self, node: &Node) -> Vec<String> {
-        let mut files = self.layout.kubelet_roots(node.system);
-        files.extend(self.layout.kubelet_serving(node).map(|serving| serving.certificate()));
-        if self.has_kubelet_client(&node.name) && node.system == OperatingSystem::Linux {
-            files.push(self.kubelet_client_file());
-        }
         files
     }
 
@@ -564,6 +517,11 @@ impl Master<'_> {
             presents(Server::EtcdClient(node()), self.layout.etcd_server(self.node).leaf),
             presents(Server::EtcdPeer(node()), self.layout.etcd_peer(self.node).leaf),
         ]
+    }
+
+    /// Whether the API server on this node verifies kubelets.
+    pub(super) fn verifies_kubelets(&self) -> bool {
+        !flag_values(&self.apiserver, KUBELET_CA_FLAG).is_empty()
     }
 
     /// What the API server on this node must present.

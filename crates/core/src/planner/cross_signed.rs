@@ -11,7 +11,7 @@
 //!    publishes and issues with it; the other API servers come to sign with the new token key; then the workloads are
 //!    renewed, so that nobody holds the old CA or an old token any more.
 //! 4. *drop*: each control plane is visited a last time: its own manifest again, byte for byte, and etcd restarted on the
-//!    new CA; the cross certificate leaves all files.
+//!    new CA; the cross certificate leaves all files, and kubelets that present it are restarted.
 //! 5. *finish*: traces are removed, the operator's files are written.
 //!
 //! Trust of etcd and of the API servers towards etcd needs no change of any path: it is read at their start, and they
@@ -21,15 +21,17 @@
 //! kubeconfigs that hold their credentials themselves are written before what reads them is restarted.
 
 use super::builder::{Numbers, PhaseBuilder};
+use super::bundled::agents;
 use super::common::{
     Master, Running, Scene, ca, cluster_ca, front_proxy_roots, restart_in_order, tls_secret_leaf,
 };
+use super::kubelet::{kubelet_presents, restart_kubelet};
 use super::told::{kept, notices};
 use super::transition;
 use super::{Naming, windows};
 use crate::intent::{Intent, Strategy, Why};
-use crate::inventory::{CaRef, Inventory, Server};
-use crate::layout::{self, Pair, manifest_file};
+use crate::inventory::{CaRef, Inventory};
+use crate::layout::{self, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
 use crate::model::{Component, Generation, Layout, LeafId, Node, OperatingSystem, Role, TrustDomain};
 use crate::plan::{Action, FileWrite, Phase, PhaseName, Plan, PlanError, Predicate, StepId, Target};
@@ -41,14 +43,16 @@ pub(super) fn plan(inventory: &Inventory, intent: &Intent, naming: &Naming) -> R
     let mut scene = Scene::new(inventory, intent.scope, naming)?;
     // A key that signs tokens and is no TLS key changes only where it may be in wrong hands.
     scene.tokens_change |= intent.why == Why::Compromised;
+    // Whoever verifies kubelets holds either CA until workloads and API servers have been restarted.
+    scene.kubelets_present = ChainForm::WithCross;
     let mut numbers = Numbers::default();
-    let phases = vec![
+    let mut phases = vec![
         prepare(&scene, &mut numbers),
         introduce(&scene, &mut numbers)?,
         switch(&scene, intent, &mut numbers)?,
-        drop_trust(&scene, &mut numbers),
-        finish(&scene, &mut numbers),
     ];
+    scene.kubelets_present = ChainForm::Bare;
+    phases.extend([drop_trust(&scene, intent, &mut numbers), finish(&scene, &mut numbers)]);
     Ok(Plan {
         authorities: scene.authorities(true)?,
         leaves: scene.leaves()?,
@@ -316,7 +320,7 @@ fn switch(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Result<P
     Ok(phase.build())
 }
 
-fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
+fn drop_trust(scene: &Scene<'_>, intent: &Intent, numbers: &mut Numbers) -> Phase {
     let mut phase = PhaseBuilder::new(PhaseName::Drop, numbers);
     // etcd members trust the old CA alone until each of them is restarted below, so our own certificate towards them
     // needs the cross certificate for as long.
@@ -365,6 +369,7 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
             [before],
         ));
     }
+    drop_from_kubelets(scene, intent, &mut phase, last.clone());
     if scene.front_proxy_ca().is_some() && scene.layout == Layout::AksEngine {
         phase.step(Target::Etcd, "share the new front-proxy certificates", Action::ShareFrontProxy, last);
     }
@@ -383,8 +388,29 @@ fn drop_trust(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
             master.apiserver_advertises(advertised(scene, &[NEW], &[NEW])),
         ]);
     }
+    for node in scene.nodes().filter(|node| !scene.kubelet_server_files(node).is_empty()) {
+        phase.barrier(kubelet_presents(scene, node));
+    }
     phase.barrier([Predicate::EtcdHealthy]);
     phase.build()
+}
+
+/// Kubelets whose serving certificates somebody may verify come to present them alone.
+fn drop_from_kubelets(scene: &Scene<'_>, intent: &Intent, phase: &mut PhaseBuilder<'_>, after: Vec<StepId>) {
+    let visit = |phase: &mut PhaseBuilder<'_>, node: &Node, after: &[StepId]| {
+        let files = scene.kubelet_server_files(node);
+        if files.is_empty() {
+            return None;
+        }
+        let (on, title) = (Target::Node(node.name.clone()), "drop the cross certificate from kubelet's");
+        let written = phase.step(on, title, Action::Write { files }, after.iter().copied());
+        Some(restart_kubelet(scene, phase, node, [written]))
+    };
+    let mut before = after;
+    for master in &scene.masters {
+        before = visit(phase, master.node, &before).map_or(before, |done| vec![done]);
+    }
+    agents(&scene.agents, intent, phase, &before, visit);
 }
 
 pub(super) fn finish(scene: &Scene<'_>, numbers: &mut Numbers) -> Phase {
@@ -521,45 +547,6 @@ pub(super) fn yield_leadership(phase: &mut PhaseBuilder<'_>, master: &Master<'_>
         }
         None => after,
     }
-}
-
-/// Restarts a kubelet and waits until it serves with its new files.
-pub(super) fn restart_kubelet(
-    scene: &Scene<'_>,
-    phase: &mut PhaseBuilder<'_>,
-    node: &Node,
-    after: impl IntoIterator<Item = StepId>,
-) -> StepId {
-    let on = Target::Node(node.name.clone());
-    let forgotten = scene.forgotten(node);
-    let mut predicates = vec![
-        Predicate::StartedAfter {
-            node: node.name.clone(),
-            component: Component::Kubelet,
-            files: scene.kubelet_start_files(node),
-        },
-        Predicate::NodeReady { node: node.name.clone() },
-    ];
-    predicates.extend(kubelet_presents(scene, node));
-    if !forgotten.is_empty() {
-        predicates.push(windows::holds_new_client(node));
-    }
-    let restarted = match node.system {
-        OperatingSystem::Windows => windows::restart(phase, node, forgotten, after),
-        OperatingSystem::Linux => {
-            let unit = layout::kubelet_unit(node.system).to_owned();
-            let action = Action::RestartUnit { unit, component: Component::Kubelet };
-            phase.step(on.clone(), "restart kubelet", action, after)
-        }
-    };
-    phase.step(on, "wait until the node is Ready", Action::Await { predicates }, [restarted])
-}
-
-/// What a kubelet must present, where the layout gives it a serving certificate.
-pub(super) fn kubelet_presents(scene: &Scene<'_>, node: &Node) -> Option<Predicate> {
-    let Pair { leaf, .. } = scene.layout.kubelet_serving(node)?;
-    let (server, form) = (Server::Kubelet(node.name.clone()), ChainForm::Bare);
-    Some(Predicate::Presents { server, leaf, generation: NEW, form })
 }
 
 /// Gives serving certificates in TLS Secrets new leaves, after those who verify them were told to trust both CAs.

@@ -1,5 +1,6 @@
 //! What a cluster of kubeadm's must be like for a plan to be made for it, beyond what any cluster must.
 
+use super::common::KUBELET_CA_FLAG;
 use super::{Refusal, RefusalReason};
 use crate::intent::{Intent, Scope, Strategy, Why};
 use crate::inventory::{CertificateFacts, Inventory, NodeFacts, Observed};
@@ -96,12 +97,12 @@ fn foreign_flags(node: &NodeName, facts: &NodeFacts) -> Vec<RefusalReason> {
     }
     // Without its manifest nothing is planned for a node anyway.
     let Some(api_server) = manifest(Component::ApiServer) else { return reasons };
-    if let Some(by) = flag_values(api_server, "kubelet-certificate-authority").last() {
+    let expected = PLACE.authority(TrustDomain::Cluster).0;
+    if let Some(by) = flag_values(api_server, KUBELET_CA_FLAG).iter().find(|path| **path != expected) {
         not_built(format!(
-            "a cluster whose API servers verify kubelets (--kubelet-certificate-authority={by} on {node})"
+            "a cluster whose API servers verify kubelets by another CA than the cluster's (--{KUBELET_CA_FLAG}={by} on {node})"
         ));
     }
-    let expected = PLACE.authority(TrustDomain::Cluster).0;
     if let Some(other) = flag_values(api_server, "client-ca-file").iter().find(|path| **path != expected) {
         not_built(format!("a cluster with another certificatesDir (--client-ca-file={other} on {node})"));
     }

@@ -11,6 +11,7 @@ mod cross_signed;
 mod extend;
 mod front_proxy;
 mod kubeadm;
+mod kubelet;
 mod mirror;
 mod preflight;
 mod recover;

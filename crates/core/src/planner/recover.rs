@@ -21,9 +21,8 @@
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::{agents, published_predicates, release_lease};
 use super::common::{Master, Scene, certificate, cluster_ca, front_proxy_pair, front_proxy_roots, of_pair};
-use super::cross_signed::{
-    admin_kubeconfig, clean_up, end, forget_old_clients, kubelet_presents, started_after,
-};
+use super::cross_signed::{admin_kubeconfig, clean_up, end, forget_old_clients, started_after};
+use super::kubelet::kubelet_presents;
 use super::{Naming, windows};
 use super::{Refusal, RefusalReason, preflight, refused};
 use crate::intent::{Intent, Scope, Signer, Strategy};

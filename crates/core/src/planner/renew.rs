@@ -7,7 +7,8 @@
 //! | reads at its start only | until |
 //! |--|--|
 //! | kubelet: its own client certificate, put there by hand | ever |
-//! | kubelet: its serving certificate | Kubernetes 1.30 |
+//! | kubelet: its serving certificate, if it asks the cluster for it | ever |
+//! | kubelet: its serving certificate, otherwise | Kubernetes 1.30 |
 //! | API server: its certificate towards kubelets | Kubernetes 1.24 |
 //! | kubeadm's controller manager and scheduler: the certificates within their kubeconfigs | ever |
 //!
@@ -22,8 +23,9 @@ use jiff::Timestamp;
 use super::builder::{Numbers, PhaseBuilder};
 use super::bundled::agents;
 use super::common::{Master, Scene, certificate, cluster_ca, of_pair, pair, tls_secret_leaf};
-use super::cross_signed::{clean_up, end, kubelet_presents, started_after};
-use super::{Naming, Refusal, RefusalReason, preflight, refused, windows};
+use super::cross_signed::{clean_up, end, started_after};
+use super::kubelet::kubelet_presents;
+use super::{Naming, Refusal, RefusalReason, preflight, refused, told, windows};
 use crate::intent::{Intent, Limits, Signer, Strategy};
 use crate::inventory::{CertificateFacts, Inventory, Observed, Server, WorkloadRef};
 use crate::layout::{self, Pair, certificate_file, kubelet_client_link};
@@ -188,7 +190,8 @@ impl Look<'_> {
         }
         for node in self.scene.nodes() {
             if *id == layout::kubelet_server(&node.name) {
-                let path = format!("{}.crt", layout::kubelet_serving(node.system));
+                let by_layout = self.scene.layout.kubelet_serving(node).map(|pair| pair.certificate());
+                let path = by_layout.unwrap_or_else(layout::kubelet_server_link);
                 return at(&node.name, &path).into_iter().collect();
             }
             if *id == layout::kubelet_client(&node.name) {
@@ -224,13 +227,7 @@ impl Look<'_> {
             .collect();
         for node in self.scene.nodes() {
             let Some(facts) = self.scene.facts(&node.name) else { continue };
-            let serving = self.scene.layout.kubelet_serving_file(node.system);
-            if self.scene.layout == Layout::Kubeadm && facts.file(&serving).is_some() {
-                found.kept.push(Kept {
-                    id: format!("{serving} on {}", node.name),
-                    why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
-                });
-            }
+            found.kept.extend(told::own_serving(self.scene, node));
             let own = facts.file(layout::windows::KUBELET_CLIENT).and_then(|file| file.certificates.first());
             found.kept.extend(own.map(|own| Kept {
                 id: format!("{} on {}", layout::windows::KUBELET_CLIENT, node.name),
@@ -356,6 +353,8 @@ impl Due<'_> {
         let serving = layout::kubelet_server(&node.name);
         if self.has(&serving) && node.system == OperatingSystem::Windows {
             files.extend(windows::serving(&node.name));
+        } else if self.has(&serving) && self.scene.layout == Layout::Kubeadm {
+            files.extend(self.scene.kubelet_server_files(node));
         } else if self.has(&serving) {
             files.extend(pair(&serving, ChainForm::Bare, &certificate_file("kubeletserver")));
         }
@@ -376,8 +375,12 @@ impl Due<'_> {
         let mut files = Vec::new();
         let on_windows = node.system == OperatingSystem::Windows;
         let reads_once = on_windows || self.version_lacks(KUBELET_SERVING_IS_READ_AGAIN_SINCE);
-        if reads_once && self.has(&layout::kubelet_server(&node.name)) {
-            files.push(format!("{}.crt", layout::kubelet_serving(node.system)));
+        if self.has(&layout::kubelet_server(&node.name)) {
+            match self.scene.layout.kubelet_serving(node) {
+                Some(pair) if reads_once => files.push(pair.certificate()),
+                Some(_) => {}
+                None => files.push(self.scene.kubelet_server_file()),
+            }
         }
         if on_windows && self.is("client") {
             files.push(layout::windows::KUBECONFIG.to_owned());

@@ -2,7 +2,8 @@
 
 use super::common::Scene;
 use super::windows;
-use crate::model::Layout;
+use crate::layout;
+use crate::model::{Layout, Node};
 use crate::plan::Kept;
 
 pub(super) fn kept(scene: &Scene<'_>) -> Vec<Kept> {
@@ -55,16 +56,30 @@ fn kept_by_kubeadm(scene: &Scene<'_>) -> Vec<Kept> {
                 .to_owned(),
         }),
     );
-    for node in scene.nodes() {
-        let path = scene.layout.kubelet_serving_file(node.system);
-        if scene.facts(&node.name).is_some_and(|facts| facts.file(&path).is_some()) {
-            kept.push(Kept {
-                id: format!("{path} on {}", node.name),
-                why: "the kubelet has made it itself, and nobody verifies it".to_owned(),
-            });
-        }
-    }
+    kept.extend(scene.nodes().flat_map(|node| own_serving(scene, node)));
     kept
+}
+
+/// Serving certificates on a node of kubeadm's that are the kubelet's own business, or another CA's.
+pub(super) fn own_serving(scene: &Scene<'_>, node: &Node) -> Vec<Kept> {
+    let Some(facts) = scene.facts(&node.name).filter(|_| scene.layout == Layout::Kubeadm) else {
+        return Vec::new();
+    };
+    let kept = |path: String, why: &str| {
+        let there = facts.file(&path).is_some();
+        there.then(|| Kept { id: format!("{path} on {}", node.name), why: why.to_owned() })
+    };
+    let asked = layout::kubelet_server_link();
+    let made = match facts.file(&asked) {
+        Some(_) => "the kubelet has made it itself, and presents another one",
+        None => "the kubelet has made it itself, and nobody verifies it",
+    };
+    let made = kept(scene.layout.kubelet_serving_file(node.system), made);
+    let foreign = match scene.kubelet_server(&node.name) {
+        Some(_) => None,
+        None => kept(asked, "the kubelet has asked the cluster for it, and it is not of the cluster CA"),
+    };
+    made.into_iter().chain(foreign).collect()
 }
 
 pub(super) fn notices(scene: &Scene<'_>) -> Vec<String> {

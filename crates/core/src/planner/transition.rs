@@ -1,7 +1,9 @@
 //! What control planes read while two generations are about, in the cross-signed plan: files of ours, manifests that name
 //! them, and what takes their place.
 
-use super::common::{Master, Scene, cluster_ca, front_proxy_pair, of_pair, staged_authorities};
+use super::common::{
+    KUBELET_CA_FLAG, Master, Scene, cluster_ca, front_proxy_pair, of_pair, staged_authorities,
+};
 use crate::layout::{self, certificate_file, manifest_file};
 use crate::material::{ChainForm, Content, Part, chain};
 use crate::model::{Component, Generation, Layout, LeafId, Node, TrustDomain};
@@ -22,6 +24,9 @@ pub(super) fn files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
         scene.staged("apiserver.key", key(NEW), layout::private()),
         scene.staged("apiserver.crt", crossed, layout::public()),
     ];
+    if master.verifies_kubelets() {
+        files.push(scene.staged(KUBELET_CA, vec![cluster_ca(OLD)], layout::public()));
+    }
     if scene.tokens_change {
         if scene.layout.tokens_hang_on_tls_key() {
             files.push(scene.staged("token-old.key", key(OLD), layout::private()));
@@ -37,6 +42,10 @@ pub(super) fn files(scene: &Scene<'_>, master: &Master<'_>) -> Vec<FileWrite> {
     files.extend(staged_authorities(scene));
     files
 }
+
+/// The CA by which API servers verify kubelets until their last visit: the old one vouches for what kubelets have and, by
+/// the cross certificate, for what they come to have.
+const KUBELET_CA: &str = "kubelet-ca.crt";
 
 /// The key that an API server signs tokens with, in a file of its own: when it changes, the manifest does not, and the
 /// kubelet starts a process that has ended again at once where it would take its time over another manifest.
@@ -74,6 +83,8 @@ pub(super) fn api_server_manifest(scene: &Scene<'_>, master: &Master<'_>) -> Res
         ("tls-cert-file", &certificate[..]),
         ("tls-private-key-file", &key[..]),
     ]);
+    let kubelet_ca = [at(KUBELET_CA)];
+    flags.push((KUBELET_CA_FLAG, &kubelet_ca[..]));
     let both = match scene.layout {
         Layout::AksEngine => ["token-old.key", "apiserver.key"],
         Layout::Kubeadm => ["token-old.pub", "token-new.pub"],

@@ -5,8 +5,24 @@ use crate::inventory::{CertificateFacts, FileFacts, Inventory, NodeFacts, Observ
 use crate::layout::{self, kubeadm, manifest_file};
 use crate::model::{Component, Layout, LeafId, Node, Role, TrustDomain};
 
+/// What the kubelets of a cluster present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kubelets {
+    /// What each has made itself.
+    SelfSigned,
+    /// What the cluster CA has signed for them (`serverTLSBootstrap`).
+    Asking,
+    /// The same, and API servers verify it (`--kubelet-certificate-authority`).
+    Verified,
+}
+
 /// The cluster of a shape as kubeadm would have made it, before anything was rotated.
 pub fn kubeadm(shape: &Shape) -> Inventory {
+    kubeadm_with(shape, Kubelets::SelfSigned)
+}
+
+/// The same, with kubelets that present something else.
+pub fn kubeadm_with(shape: &Shape, kubelets: Kubelets) -> Inventory {
     let shape = Shape { monitors: false, kubelet_clients: true, front_proxy: true, ..shape.clone() };
     let mut inventory = shape.inventory();
     inventory.cluster.layout = Layout::Kubeadm;
@@ -21,7 +37,7 @@ pub fn kubeadm(shape: &Shape) -> Inventory {
     .into();
     for node in &nodes {
         if let Some(Observed::Seen(facts)) = inventory.nodes.get_mut(&node.name) {
-            furnish(&shape, node, facts);
+            furnish(&shape, node, facts, kubelets);
         }
     }
     for (server, facts) in &mut inventory.servers {
@@ -36,6 +52,9 @@ pub fn kubeadm(shape: &Shape) -> Inventory {
             }
             Server::EtcdClient(_) => shows(&Layout::Kubeadm.etcd_server(node).leaf, "etcd-ca", &["etcd-ca"]),
             Server::EtcdPeer(_) => shows(&Layout::Kubeadm.etcd_peer(node).leaf, "etcd-ca", &["etcd-ca"]),
+            Server::Kubelet(name) if kubelets != Kubelets::SelfSigned => {
+                shows(&layout::kubelet_server(name), "ca", &["ca"])
+            }
             Server::Kubelet(name) => {
                 let mut facts = shows(&layout::kubelet_server(name), "nobody", &["ca"]);
                 facts.chain.iter_mut().for_each(|leaf| leaf.signed_by = None);
@@ -46,7 +65,7 @@ pub fn kubeadm(shape: &Shape) -> Inventory {
     inventory
 }
 
-fn furnish(shape: &Shape, node: &Node, facts: &mut NodeFacts) {
+fn furnish(shape: &Shape, node: &Node, facts: &mut NodeFacts, kubelets: Kubelets) {
     let place = Layout::Kubeadm;
     facts.files.retain(|file| file.path.starts_with(layout::KUBELET_PKI));
     let mut serving = issued(node.name.as_str(), "nobody");
@@ -55,6 +74,9 @@ fn furnish(shape: &Shape, node: &Node, facts: &mut NodeFacts) {
         facts.files.push(FileFacts { path, certificates, ..text("", String::new()) });
     };
     put(place.kubelet_serving_file(node.system), vec![serving]);
+    if kubelets != Kubelets::SelfSigned {
+        put(layout::kubelet_server_link(), vec![issued(layout::kubelet_server(&node.name).as_str(), "ca")]);
+    }
     put(place.roots_file(node.system), vec![authority("ca")]);
     put(kubeadm::KUBELET.to_owned(), vec![authority("ca")]);
     if node.role == Role::Agent {
@@ -86,7 +108,7 @@ fn furnish(shape: &Shape, node: &Node, facts: &mut NodeFacts) {
     }
     without_text(facts);
     let manifests = [
-        (Component::ApiServer, api_server(place)),
+        (Component::ApiServer, api_server(place, kubelets)),
         (Component::ControllerManager, controller_manager(place)),
         (Component::Etcd, etcd(place)),
     ];
@@ -104,9 +126,9 @@ fn without_text(facts: &mut NodeFacts) {
 }
 
 /// The flags of `cmd/kubeadm/app/phases/controlplane/manifests.go` that name files.
-fn api_server(place: Layout) -> Vec<String> {
+fn api_server(place: Layout, kubelets: Kubelets) -> Vec<String> {
     let at = |file: &str| place.certificate_file(file);
-    vec![
+    let mut flags = vec![
         format!("--client-ca-file={}", at("ca.crt")),
         format!("--etcd-cafile={}", at("etcd/ca.crt")),
         format!("--etcd-certfile={}", at("apiserver-etcd-client.crt")),
@@ -121,7 +143,11 @@ fn api_server(place: Layout) -> Vec<String> {
         format!("--service-account-signing-key-file={}", at("sa.key")),
         format!("--tls-cert-file={}", at("apiserver.crt")),
         format!("--tls-private-key-file={}", at("apiserver.key")),
-    ]
+    ];
+    if kubelets == Kubelets::Verified {
+        flags.push(format!("--kubelet-certificate-authority={}", at("ca.crt")));
+    }
+    flags
 }
 
 fn controller_manager(place: Layout) -> Vec<String> {

@@ -279,13 +279,12 @@ impl World {
         let (disk, kind) = (&self.disks[position], Kind::Component(component));
         let text = text_of(self.layout, disk, kind)?;
         let node = &self.nodes[position];
-        let own_client = disk.had(&crate::layout::kubelet_client_file(node.system));
         let habits = source::Habits {
             layout: self.layout,
             version: self.version,
             admin_kubeconfig: &self.admin_kubeconfig,
         };
-        Some(source::sources(kind, node, habits, own_client, text))
+        Some(source::sources(kind, node, habits, disk, text))
     }
 
     /// What follows by itself, sooner or later: controllers publish, pods restart, tokens are refreshed.

@@ -38,7 +38,9 @@ use crate::intent::{Strategy, Why};
 use crate::inventory::{
     CaBundleHolder, CertificateFacts, Inventory, NodeFacts, ObjectRef, Observed, WorkloadKind, WorkloadRef,
 };
-use crate::layout::{self, kubelet_client, kubelet_client_file, manifest_file};
+use crate::layout::{
+    self, kubelet_client, kubelet_client_file, kubelet_server, kubelet_server_link, manifest_file,
+};
 use crate::material::{Content, Part};
 use crate::model::{
     Cluster, Component, Generation, Layout, Node, NodeName, OperatingSystem, Role, TrustDomain,
@@ -183,8 +185,7 @@ impl World {
             let begin = processes.len();
             for kind in kinds(node.role, proxies) {
                 let Some(text) = text_of(cluster.layout, &disk, kind) else { continue };
-                let own_client = disk.had(&kubelet_client_file(node.system));
-                let sources = source::sources(kind, node, habits, own_client, text);
+                let sources = source::sources(kind, node, habits, &disk, text);
                 let who = Who { node: node.name.clone(), kind, role: node.role };
                 let mut process = Process::new(who, sources, &disk);
                 if kind == Kind::Component(Component::ControllerManager) {
@@ -537,18 +538,26 @@ fn files(cluster: &Cluster, node: &Node, facts: Option<&NodeFacts>) -> BTreeMap<
             files.entry(file.path.clone()).or_insert_with(|| Content::Text(text.clone()));
         }
     }
-    let own = kubelet_client_file(node.system);
-    if let Some(link) = facts.and_then(|facts| facts.file(&own)) {
+    let mut own = vec![(kubelet_client_file(node.system), kubelet_client(&node.name))];
+    if layout == Layout::Kubeadm && node.system == OperatingSystem::Linux {
+        own.push((kubelet_server_link(), kubelet_server(&node.name)));
+    }
+    for (path, leaf) in own {
+        let Some(link) = facts.and_then(|facts| facts.file(&path)) else { continue };
+        // One that a CA of somebody else's has signed concerns nobody here.
+        let foreign = || link.certificates.first().is_some_and(|leaf| leaf.signed_by.is_none());
+        if path == kubelet_server_link() && foreign() {
+            continue;
+        }
         let (directory, separator) = match node.system {
             OperatingSystem::Linux => (crate::layout::KUBELET_PKI, '/'),
             OperatingSystem::Windows => (crate::layout::windows::KUBELET_PKI, '\\'),
         };
-        let target = link.link.clone().unwrap_or_else(|| "kubelet-client-old.pem".to_owned());
+        let target = link.link.clone().unwrap_or_else(|| path.replace("-current.pem", "-old.pem"));
         let is_whole = target.contains(separator);
         let target = if is_whole { target } else { format!("{directory}{separator}{target}") };
-        let leaf = kubelet_client(&node.name);
         let pem = Content::Parts(vec![Part::Leaf(leaf.clone(), old), Part::LeafKey(leaf, old)]);
-        files.insert(own, Content::Link(target.clone()));
+        files.insert(path, Content::Link(target.clone()));
         files.insert(target, pem);
     }
     files

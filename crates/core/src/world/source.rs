@@ -5,7 +5,9 @@
 //! v0.20.15, v0.32.3, v0.36.0; `cmd/kube-controller-manager/app/certificates.go` and `cmd/kubelet/app/auth.go` of
 //! kubernetes 1.20, 1.32, 1.36; `client/pkg/transport/listener.go` of etcd v3.4.13 and later.
 
-use crate::layout::{certificate_file, kubelet_client_link, windows};
+use crate::layout::{
+    certificate_file, kubelet_client_file, kubelet_client_link, kubelet_server_link, windows,
+};
 use crate::manifest::flag_values;
 use crate::material::{ChainForm, Content, Part};
 use crate::model::{
@@ -263,15 +265,11 @@ pub(super) struct Habits<'a> {
     pub(super) admin_kubeconfig: &'a str,
 }
 
-/// Where a process on a node reads what from. `text` is its manifest, or its unit's environment file.
-pub(super) fn sources(
-    kind: Kind,
-    node: &Node,
-    habits: Habits<'_>,
-    own_client: bool,
-    text: &str,
-) -> Vec<Source> {
+/// Where a process on a node reads what from. `disk` shows what a kubelet has of its own; `text` is the manifest, or the
+/// unit's environment file.
+pub(super) fn sources(kind: Kind, node: &Node, habits: Habits<'_>, disk: &Disk, text: &str) -> Vec<Source> {
     let Habits { layout, version, admin_kubeconfig } = habits;
+    let own_client = disk.had(&kubelet_client_file(node.system));
     let flag = |name: &str| flag_values(text, name).last().map(|value| (*value).to_owned());
     let mut found = Found(Vec::new());
     match kind {
@@ -326,6 +324,9 @@ pub(super) fn sources(
             found.add(Slot::ApiRoots, From::KubeconfigRoots(kubeconfig), Reload::AtStart);
             let own = Some(kubelet_client_link());
             found.pair(Slot::ApiClient, domain, own.clone(), own, Reload::AtStart);
+            // What it has made itself is of no CA, and nobody verifies it.
+            let asked = Some(kubelet_server_link()).filter(|link| disk.had(link));
+            found.pair(Slot::Serving, domain, asked.clone(), asked, Reload::AtStart);
         }
         Kind::Component(Component::Kubelet) => {
             let at = |file: &str| Some(certificate_file(file));

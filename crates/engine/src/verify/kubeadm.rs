@@ -9,7 +9,7 @@ use kubecert_core::layout::kubeadm;
 use kubecert_core::model::{Layout, Node, TrustDomain};
 use kubecert_core::report::Verified;
 
-use super::{all_or, is_of, issued, short, validity, verified};
+use super::{all_or, is_kin, is_of, issued, short, validity, verified};
 
 const DOMAINS: [TrustDomain; 3] = [TrustDomain::Cluster, TrustDomain::Etcd, TrustDomain::FrontProxy];
 
@@ -68,6 +68,11 @@ pub(super) fn presents(
     match chain.first() {
         None => verified(what, false, "nothing"),
         Some(leaf) if is_of(leaf, ca) => verified(what, leaf.not_after > now, issued(leaf)),
+        // The operator's own (`tlsCertFile`), unless it was left behind by a rotation.
+        Some(leaf) if !is_self_made(leaf) => {
+            let former = is_kin(&leaf.issuer, &ca.subject);
+            verified(what, !former && leaf.not_after > now, issued(leaf))
+        }
         Some(leaf) => {
             let ok = leaf.signed_by.is_none() && leaf.not_after > now;
             verified(what, ok, format!("made by the kubelet itself, {}", validity(leaf)))
@@ -100,6 +105,11 @@ pub(super) fn shared(inventory: &Inventory) -> Vec<Verified> {
         .collect()
 }
 
+/// Whether a kubelet has made a certificate itself, by the name that it gives the CA of its own.
+fn is_self_made(leaf: &CertificateFacts) -> bool {
+    leaf.issuer.contains("-ca@")
+}
+
 fn roots(ca: Option<&CertificateFacts>, held: &[CertificateFacts]) -> (bool, String) {
     let same = matches!((ca, held), (Some(ca), [held]) if held.fingerprint == ca.fingerprint);
     (same, format!("{} certificates, {}", held.len(), held.first().map(short).unwrap_or_default()))
@@ -123,7 +133,7 @@ fn domain_of(node: &Node, path: &str) -> TrustDomain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kubecert_core::testing::{Shape, kubeadm as inventory, naming};
+    use kubecert_core::testing::{Kubelets, Shape, kubeadm as inventory, kubeadm_with, naming};
 
     /// All that is not as it should be, in a cluster that something was done to.
     fn findings(change: impl Fn(&mut NodeFacts)) -> Vec<String> {
@@ -135,6 +145,37 @@ mod tests {
         }
         let results = super::super::verify(&inventory, naming().now);
         results.into_iter().filter(|result| !result.ok).map(|result| result.what).collect()
+    }
+
+    /// What the kubelets present, where each is judged good.
+    fn presented(kubelets: Kubelets, change: impl Fn(&mut CertificateFacts)) -> Vec<bool> {
+        let mut inventory = kubeadm_with(&Shape::sized(2, 1), kubelets);
+        for (server, facts) in &mut inventory.servers {
+            if let (Server::Kubelet(_), Observed::Seen(facts)) = (server, facts) {
+                facts.chain.iter_mut().for_each(&change);
+            }
+        }
+        let results = super::super::verify(&inventory, naming().now);
+        let kubelets = results.into_iter().filter(|result| result.what.starts_with("what kubelet"));
+        kubelets.map(|result| result.ok).collect()
+    }
+
+    /// What was left behind by a rotation is not taken for what an operator has given a kubelet.
+    #[test]
+    fn kubelets_present_their_own_or_what_is_of_the_cluster_ca() {
+        for kubelets in [Kubelets::SelfSigned, Kubelets::Asking, Kubelets::Verified] {
+            assert_eq!(presented(kubelets, |_| {}), [true; 3], "{kubelets:?}");
+            let ended = presented(kubelets, |leaf| leaf.not_after = Timestamp::UNIX_EPOCH);
+            assert_eq!(ended, [false; 3], "{kubelets:?}");
+        }
+        let issued_by = |issuer: &str, leaf: &mut CertificateFacts| {
+            leaf.signed_by = None;
+            leaf.issuer = issuer.to_owned();
+        };
+        let former = presented(Kubelets::Asking, |leaf| issued_by("CN=ca-g2", leaf));
+        assert_eq!(former, [false; 3]);
+        let given = presented(Kubelets::Asking, |leaf| issued_by("CN=hospital", leaf));
+        assert_eq!(given, [true; 3]);
     }
 
     #[test]

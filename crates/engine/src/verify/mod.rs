@@ -202,7 +202,9 @@ fn api(inventory: &Inventory, ca: &CertificateFacts) -> Vec<Verified> {
         .ca_bundles
         .iter()
         .filter(|(_, roots)| {
-            roots.iter().any(|root| root.is_ca && root.subject != ca.subject && is_kin(root, ca))
+            roots
+                .iter()
+                .any(|root| root.is_ca && root.subject != ca.subject && is_kin(&root.subject, &ca.subject))
         })
         .map(|(holder, _)| holder.to_string())
         .collect();
@@ -268,11 +270,10 @@ fn issued(leaf: &CertificateFacts) -> String {
 }
 
 /// Whether a CA is named as an earlier or later generation of another: `ca`, `ca-g2`, `ca-g3`.
-fn is_kin(one: &CertificateFacts, other: &CertificateFacts) -> bool {
-    let stem = |facts: &CertificateFacts| {
-        let name = facts.subject.clone();
-        name.rsplit_once("-g").map_or(name.clone(), |(stem, _)| stem.to_owned())
-    };
+fn is_kin(one: &str, other: &str) -> bool {
+    fn stem(name: &str) -> &str {
+        name.rsplit_once("-g").map_or(name, |(stem, _)| stem)
+    }
     stem(one) == stem(other)
 }
 

@@ -34,8 +34,8 @@ const KUBELET_PKI: &str = "var/lib/kubelet/pki";
 ///
 /// Afterwards etcd, controller managers and schedulers run, and nobody accepts anybody. The kubelets do not run: with a
 /// client certificate that has ended and nothing to ask for another with, kubeadm's kubelet ends as soon as it starts. So
-/// nobody starts the API servers again, which end when they cannot reach etcd. Kubelets' serving certificates, which nobody
-/// verifies, stay as they are, and so does what the cluster's objects hold.
+/// nobody starts the API servers again, which end when they cannot reach etcd. Serving certificates that kubelets have made
+/// themselves stay as they are, and so does what the cluster's objects hold.
 pub(crate) fn let_end(name: &str, what: End) -> Result<()> {
     let spec = Spec::load(name)?;
     if spec.layout != Layout::Kubeadm {

@@ -5,6 +5,7 @@
 
 mod cluster_api;
 mod ended;
+mod kubelets;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -48,6 +49,7 @@ pub(crate) fn up(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
         bail!("a cluster without agents has no workloads: --no-workloads");
     }
     let mut spec = describe(&args.lab.name, size, &Stand::alone(), &made.programs)?;
+    spec.signed_kubelets = args.signed_kubelets;
     make(&mut spec, !args.no_workloads, made, progress)
 }
 
@@ -78,6 +80,10 @@ pub(crate) fn make(spec: &mut Spec, workloads: bool, made: &Made, progress: &Pro
     for node in spec.members().filter(|node| node.short != first.short) {
         join(spec, node, &secrets, &ca)?;
         progress.say(&format!("{} has joined", node.short));
+    }
+    if spec.signed_kubelets {
+        kubelets::approve(spec)?;
+        progress.say("kubelets have serving certificates");
     }
     fs::write(spec.cluster_file(), cluster_file(spec))?;
     if workloads {
@@ -180,6 +186,7 @@ pub(crate) fn describe(name: &str, size: Size, stand: &Stand, programs: &Path) -
         windows: Vec::new(),
         ready: false,
         azure: None,
+        signed_kubelets: false,
         guest_of: stand.guest_of.clone(),
         neighbours: stand.neighbours.clone(),
     })
@@ -232,9 +239,11 @@ fn init(spec: &Spec, node: &Node, secrets: &Secrets) -> Result<()> {
         ("CLUSTER", spec.dns_prefix.clone()),
         ("VERSION", spec.kubernetes.clone()),
         ("ETCD_TAG", format!("{etcd}-0")),
+        ("API_SERVER_ARGS", kubelets::api_server_arguments(spec, is_old(spec))),
+        ("SERVER_TLS_BOOTSTRAP", spec.signed_kubelets.to_string()),
     ]);
-    let config = template(spec, "init.yaml", &values)?
-        + &fs::read_to_string(source().join("kubeadm/components.yaml"))?;
+    let components = fs::read_to_string(source().join("kubeadm/components.yaml"))?;
+    let config = template(spec, "init.yaml", &values)? + &fill(&components, &values)?;
     kubeadm(spec, node, "init", &["--upload-certs"], &["addon/coredns"], &config)
 }
 

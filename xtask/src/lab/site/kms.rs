@@ -9,11 +9,10 @@ use anyhow::{Context as _, Result};
 use super::holders::KMS_LOGIN;
 use super::{Site, infrastructure};
 use crate::cmd::{CommandExt as _, cmd};
-use crate::lab::azure::stand_in;
 use crate::lab::cache::wait_for;
 use crate::lab::spec::{Node, Spec, source};
 use crate::lab::template::{directory, lay_tree};
-use crate::lab::{cluster, node};
+use crate::lab::{StandIn, cluster, node};
 
 /// What the API server's manifest is given, and where in it.
 const MANIFEST: [(&str, &str); 3] = [
@@ -34,11 +33,11 @@ const RESTART_PATIENCE: Duration = Duration::from_secs(120);
 /// Puts the plugin on all control planes, has the API servers use it, and encrypts all Secrets.
 pub(super) fn furnish(site: &Site) -> Result<()> {
     let spec = &site.target;
-    let program = stand_in("kms-stand-in")?;
+    let program = StandIn::Kms.build()?;
     let key = cmd("openssl", ["rand", "-hex", "16"]).read()?.trim().to_owned();
     for control_plane in spec.masters() {
         let root = spec.root(control_plane);
-        infrastructure::install(&program, &root, "kms-stand-in")?;
+        infrastructure::install(&program, &root, StandIn::Kms.name())?;
         directory(&root.join("etc/kubernetes/kms"), 0o700, (0, 0))?;
         // Every plugin must decrypt what another has encrypted.
         super::write_private(&root.join("etc/kubernetes/kms/key"), &key)?;

@@ -53,9 +53,23 @@ pub(super) fn check(case: &Case, verdict: &mut Verdict) {
             }
         }
         verdict.check(&format!("{name}: the kubelet's client certificate is of the cluster's CA"), || {
-            let path = kubelet_client(case, node)?;
+            let path = kubelet_own(case, node, KUBELET_CLIENT)?;
             pair(case, &fs::read_to_string(&path)?, &path, &case.ca(CLUSTER))
         });
+        if case.spec.signed_kubelets {
+            verdict.check(
+                &format!("{name}: the kubelet's serving certificate is of the cluster's CA"),
+                || {
+                    let path = kubelet_own(case, node, KUBELET_SERVER)?;
+                    pair(case, &fs::read_to_string(&path)?, &path, &case.ca(CLUSTER))?;
+                    let wanted = format!("IP Address:{}", node.ip);
+                    let sans = cmd("openssl", ["x509", "-noout", "-ext", "subjectAltName", "-in"])
+                        .arg(&path)
+                        .read()?;
+                    ensure(sans.contains(&wanted), format!("it is for {}", sans.trim()))
+                },
+            );
+        }
         nothing_left(&case.spec, node, verdict);
         verdict.check(&format!("{name}: no file of ours is left"), || no_leftover(case, node));
     }
@@ -139,17 +153,18 @@ fn kubeconfig(case: &Case, node: &Node, path: &Path) -> Result<()> {
     if user["client-certificate-data"].is_null() {
         let named = user["client-certificate"].as_str().context("it names no client certificate")?;
         return ensure(named == KUBELET_CLIENT, format!("it names {named}"))
-            .and_then(|()| kubelet_client(case, node).map(|_found| ()));
+            .and_then(|()| kubelet_own(case, node, KUBELET_CLIENT).map(|_found| ()));
     }
     let key = case.file("kubeconfig.key", decoded(&user["client-key-data"])?)?;
     pair(case, &decoded(&user["client-certificate-data"])?, &key, &case.ca(CLUSTER))
 }
 
 const KUBELET_CLIENT: &str = "/var/lib/kubelet/pki/kubelet-client-current.pem";
+pub(super) const KUBELET_SERVER: &str = "/var/lib/kubelet/pki/kubelet-server-current.pem";
 
-/// The file that a kubelet's link leads to, as the host sees it.
-pub(super) fn kubelet_client(case: &Case, node: &Node) -> Result<PathBuf> {
-    let link = case.spec.root(node).join(&KUBELET_CLIENT[1..]);
+/// The file that a link of a kubelet's leads to, as the host sees it.
+pub(super) fn kubelet_own(case: &Case, node: &Node, link: &str) -> Result<PathBuf> {
+    let link = case.spec.root(node).join(link.trim_start_matches('/'));
     // An absolute link, which from here leads astray: only its last part counts.
     let target = fs::read_link(&link).context("there is none")?;
     Ok(link.with_file_name(target.file_name().context("an odd link")?))

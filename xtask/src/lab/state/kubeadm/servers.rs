@@ -9,6 +9,7 @@ use super::super::super::kubeadm::API_PORT;
 use super::super::super::spec::{Node, Role};
 use super::super::servers::{ETCD_PEER, ON_BEHALF, handshake, outside, status};
 use super::super::verdict::{Verdict, ensure};
+use super::files::{KUBELET_SERVER, kubelet_own};
 use super::{Case, certificates};
 use crate::cmd::{CommandExt as _, cmd};
 
@@ -47,7 +48,8 @@ pub(super) const MASTER: [Server; 3] = [
         client: "etcd/peer",
     },
 ];
-/// A kubelet presents a certificate that it has signed itself, and lets the API servers in.
+/// A kubelet presents a certificate that it has signed itself unless it asks the cluster for one, and lets the API servers
+/// in.
 pub(super) const KUBELET: Server = Server {
     what: "kubelet",
     port: 10250,
@@ -80,7 +82,12 @@ fn presents(case: &Case, node: &Node, server: &Server) -> Result<()> {
     let (crt, key) = client(server, &case.pki);
     let hello = handshake(&near(case, server)?, node, server.port, &crt, &key)?;
     let sent = certificates(&hello);
-    let held = certificates(&fs::read_to_string(case.spec.root(node).join(server.file))?);
+    let asked = || kubelet_own(case, node, KUBELET_SERVER);
+    let file = match server.what {
+        "kubelet" if case.spec.signed_kubelets => asked()?,
+        _ => case.spec.root(node).join(server.file),
+    };
+    let held = certificates(&fs::read_to_string(file)?);
     let fingerprint = |of: &[String]| -> Result<String> {
         let first = of.first().context("no certificate")?;
         cmd("openssl", ["x509", "-noout", "-fingerprint", "-sha256"]).feed(first)
