@@ -3,16 +3,11 @@
 mod bench;
 mod campaign;
 mod cmd;
-mod ended;
 mod fuzz;
 mod interop;
-mod kubeadm;
 mod lab;
-mod outage;
-mod reasons;
 mod rotation;
 mod rules;
-mod shapes;
 mod test;
 
 use std::process::ExitCode;

@@ -86,6 +86,14 @@ pub(crate) fn kubernetes(version: Kubernetes) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
+/// Makes what labs of the current generation are put together from, where it is not there yet.
+pub(crate) fn prepare() -> Result<()> {
+    let (base, programs) = (base::base()?, kubernetes(Kubernetes::V1_34)?);
+    [Layout::AksEngine, Layout::Kubeadm]
+        .into_iter()
+        .try_for_each(|layout| node_template(&base, &programs, layout).map(drop))
+}
+
 /// What the build has noted down about its programs: `VERSION` or `ETCD_VERSION`.
 pub(crate) fn version_of(programs: &Path, file: &str) -> Result<String> {
     let text = fs::read_to_string(programs.join(file))

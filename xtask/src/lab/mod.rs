@@ -41,7 +41,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use cache::install_packages as setup;
+pub(crate) use cache::{install_packages as setup, prepare};
 pub(crate) use dated::{Issuer, Life, first_certificate};
 pub(crate) use enter::{
     changed_objects, leader, members, on_cable, on_node, on_switch, operator, operator_directory,
@@ -104,9 +104,8 @@ pub(crate) struct Up {
     /// Which generation of Kubernetes to run, whatever the model says
     #[arg(long, default_value = "1.34")]
     kubernetes: Kubernetes,
-    /// What has little life left, where the PKI is made.
     #[command(flatten)]
-    aged: pki::Aged,
+    pki: pki::Wanted,
     /// Let kubelets ask the cluster for serving certificates, and API servers verify these; for kubeadm's layout
     #[arg(long)]
     signed_kubelets: bool,

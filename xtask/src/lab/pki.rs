@@ -15,15 +15,21 @@ use crate::cmd::{CommandExt as _, cmd};
 
 /// Thirty years of 365 days, as the ancestor counts.
 const DAYS: &str = "10950";
+/// How long the ancestor's keys are, all of them.
+const ANCESTORS_BITS: u32 = 4096;
 /// How many days ago an aged CA, and an aged leaf, was made.
 const CA_AGE: u32 = 3_650;
 const LEAF_AGE: u32 = 365;
 /// How many keys are made at a time; more only take each other's processor.
 const AT_A_TIME: usize = 2;
 
-/// What of a PKI is not made with its whole life before it, but has so many days left.
+/// What of a PKI is not made as the ancestor makes it.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
-pub(crate) struct Aged {
+pub(crate) struct Wanted {
+    /// How long its RSA keys are, instead of those of the model or the ancestor's 4096 bits: a machine that runs a whole
+    /// cluster spends half of its time on signatures by such keys
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(2048..=4096))]
+    rsa_bits: Option<u32>,
     /// Days that the leaves have left, a year after they were made; without it, as long as a new one lives
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     leaf_days: Option<u32>,
@@ -32,10 +38,10 @@ pub(crate) struct Aged {
     ca_days: Option<u32>,
 }
 
-impl Aged {
-    /// Whether anything is to be.
+impl Wanted {
+    /// Whether anything is wanted.
     pub(crate) fn is_some(self) -> bool {
-        self.leaf_days.is_some() || self.ca_days.is_some()
+        self.leaf_days.is_some() || self.ca_days.is_some() || self.rsa_bits.is_some()
     }
 }
 
@@ -58,13 +64,13 @@ const LEAVES: &[Leaf] = &[
 const CLIENT: &str = "/O=system:masters/CN=client";
 
 /// Makes the PKI of a cluster with this model in `dir`, as the files that the ancestor generates. Everything begins
-/// now and lives as long as the ancestor has it, but for what is to be `aged`.
-pub(crate) fn make(model: &Model, dir: &Path, aged: Aged) -> Result<()> {
+/// now and lives as long as the ancestor has it, but for what is `wanted`.
+pub(crate) fn make(model: &Model, dir: &Path, wanted: Wanted) -> Result<()> {
     let peers = model.master_count()?;
     let mut files: Vec<String> = LEAVES.iter().map(|leaf| leaf.file.to_owned()).collect();
     files.extend((0..peers).map(|index| format!("etcdpeer{index}")));
     files.push("ca".to_owned());
-    make_keys(dir, files)?;
+    make_keys(dir, files, wanted.rsa_bits.unwrap_or(ANCESTORS_BITS))?;
 
     let config = config(dir, model)?;
     cmd(
@@ -81,7 +87,7 @@ pub(crate) fn make(model: &Model, dir: &Path, aged: Aged) -> Result<()> {
     .read()?;
     let scratch = tempfile::tempdir()?;
     let ca = Issuer::new(scratch.path(), dir)?;
-    if let Some(days) = aged.ca_days {
+    if let Some(days) = wanted.ca_days {
         fs::write(dir.join("ca.crt"), ca.itself_again(&Life::aged(CA_AGE, days))?)?;
     }
     for leaf in LEAVES {
@@ -92,7 +98,7 @@ pub(crate) fn make(model: &Model, dir: &Path, aged: Aged) -> Result<()> {
         sign(dir, &config, &format!("etcdpeer{index}"), &peer)?;
     }
     fs::remove_file(config)?;
-    let Some(days) = aged.leaf_days else { return Ok(()) };
+    let Some(days) = wanted.leaf_days else { return Ok(()) };
     let life = Life::aged(LEAF_AGE, days);
     let peers = (0..peers).map(|index| format!("etcdpeer{index}"));
     for file in LEAVES.iter().map(|leaf| leaf.file.to_owned()).chain(peers) {
@@ -217,15 +223,16 @@ fn sign(dir: &Path, config: &Path, file: &str, leaf: &Leaf) -> Result<()> {
     Ok(())
 }
 
-/// RSA keys of 4096 bits in PKCS#1, [`AT_A_TIME`] in parallel.
-fn make_keys(dir: &Path, files: Vec<String>) -> Result<()> {
+/// RSA keys in PKCS#1, [`AT_A_TIME`] in parallel.
+fn make_keys(dir: &Path, files: Vec<String>, bits: u32) -> Result<()> {
+    let bits = bits.to_string();
     let queue = Mutex::new(files);
     std::thread::scope(|scope| {
         let worker = || -> Result<()> {
             loop {
                 let Some(file) = queue.lock().ok().and_then(|mut queue| queue.pop()) else { return Ok(()) };
                 let path = dir.join(format!("{file}.key"));
-                cmd("openssl", ["genrsa", "-traditional", "-out", &path.to_string_lossy(), "4096"]).read()?;
+                cmd("openssl", ["genrsa", "-traditional", "-out", &path.to_string_lossy(), &bits]).read()?;
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
             }
         };

@@ -70,11 +70,13 @@ fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
     let ssh_key = make_ssh_key(&spec.dir())?;
     model.set_ssh_key(&ssh_key);
 
+    // What is wanted of a PKI is had by making one, whatever the model holds.
+    let given = model.certificates().filter(|_| !args.pki.is_some());
     // Keys of 4096 bits take longest, and nothing but the nodes' files needs them.
     std::thread::scope(|scope| {
-        let pki = scope.spawn(|| match model.certificates() {
+        let pki = scope.spawn(|| match given {
             Some(profile) => pki::from_profile(profile, &spec.output()),
-            None => pki::make(&model, &spec.output(), args.aged),
+            None => pki::make(&model, &spec.output(), args.pki),
         });
         make_machines(&spec, made)?;
         for node in &spec.windows {
@@ -83,7 +85,7 @@ fn aks_engine(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
         progress.say("networks and root file systems");
         pki.join().unwrap_or_else(|_| bail!("the PKI's thread failed"))
     })?;
-    if model.certificates().is_none() {
+    if given.is_none() {
         model.set_certificates(pki::to_profile(&model, &spec.output())?)?;
     }
     spec::write_private(&spec.api_model(), &model.to_text()?)?;

@@ -55,8 +55,10 @@ pub(crate) fn up(args: &Up, made: &Made, progress: &Progress) -> Result<()> {
 
 /// Refuses what only makes sense for a cluster that has an API model.
 pub(crate) fn refuse_models(args: &Up) -> Result<()> {
-    if args.api_model.is_some() || args.identity_system.is_some() || args.aged.is_some() {
-        bail!("--api-model, --identity-system, --leaf-days and --ca-days are for the layout aks-engine");
+    if args.api_model.is_some() || args.identity_system.is_some() || args.pki.is_some() {
+        bail!(
+            "--api-model, --identity-system, --rsa-bits, --leaf-days and --ca-days are for the layout aks-engine"
+        );
     }
     Ok(())
 }

@@ -64,6 +64,9 @@ pub(crate) fn failing(site: &Site) -> Result<BTreeSet<String>> {
 /// All that a site is for: one write of a Secret, one request through the load balancer, one log, and calls of all who have
 /// something to do with the infrastructure.
 pub(crate) fn all_works(site: &Site) -> Result<()> {
+    // Whoever asks for everything at once takes processor time from what is still starting.
+    site::wait_for(PATIENCE, || api(site, Cluster::Target) && api(site, Cluster::Management))
+        .context("the clusters do not answer")?;
     site::wait_for(PATIENCE, || failing(site).is_ok_and(|failing| failing.is_empty()))
         .with_context(|| format!("what fails: {:?}", failing(site).unwrap_or_default()))?;
     let name = "written-after-the-outage";

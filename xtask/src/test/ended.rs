@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::shapes::SMALL_KEYS;
 use crate::cmd::CommandExt as _;
 use crate::lab::{self, Issuer, Life, first_certificate};
 use crate::rotation::{self, Lab};
@@ -16,9 +17,9 @@ const CERTIFICATES: &str = "etc/kubernetes/certs";
 const KUBELET_CLIENT: &str = "var/lib/kubelet/pki/kubelet-client-current.pem";
 
 /// One cluster. Its leaves are issued anew by its own CA with dates in the past, and everything is restarted on them.
-pub(crate) fn run() -> Result<()> {
+pub(super) fn run() -> Result<()> {
     let program = rotation::kubecert()?;
-    let lab = Lab::up("ended", &[])?;
+    let lab = Lab::up("ended", SMALL_KEYS)?;
     let result = bring_back(&lab, &program);
     if result.is_ok() {
         lab.down()?;

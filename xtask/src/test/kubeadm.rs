@@ -5,14 +5,14 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 
+use super::tolerated;
 use crate::cmd::CommandExt as _;
 use crate::lab::{self, End};
 use crate::rotation::{self, Lab};
-use crate::test::tolerated;
 
 /// Three control planes and an agent of the current generation, whose API servers verify kubelets: all three CAs are
 /// replaced, once killed on the way; a rotation that was held is taken back; then everything ends, and is brought back.
-pub(crate) fn current() -> Result<()> {
+pub(super) fn current() -> Result<()> {
     let program = rotation::kubecert()?;
     let lab = Lab::up_as("kubeadm", "test", &["--signed-kubelets"])?;
     refusals(&lab, &program)?;
@@ -38,7 +38,7 @@ pub(crate) fn current() -> Result<()> {
 }
 
 /// The same generation as AKS engine's oldest: a rotation, with one control plane.
-pub(crate) fn oldest() -> Result<()> {
+pub(super) fn oldest() -> Result<()> {
     let program = rotation::kubecert()?;
     let lab = Lab::up_as("kubeadm", "test", &["--kubernetes", "1.20", "--control-planes", "1"])?;
     let before = snapshot(&lab)?;

@@ -6,25 +6,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::tolerated;
 use crate::cmd::CommandExt as _;
 use crate::lab;
 use crate::rotation::{self, Lab};
-use crate::test::tolerated;
 
 /// The leaves of the lab are due, and its CA ends before what is issued next would.
-const AGED: &[&str] = &["--leaf-days", "20", "--ca-days", "500"];
+const AGED: &[&str] = &["--leaf-days", "20", "--ca-days", "500", "--rsa-bits", "2048"];
 /// How long until the node agents and controllers of a cluster have calmed down after a rotation.
 const CALM: Duration = Duration::from_secs(90);
 
 /// One cluster: its leaves are renewed, its CA gets a longer life, its front proxy another CA, and at last everything goes
-/// because a key was stolen.
-pub(crate) fn run() -> Result<()> {
+/// because a key was stolen. Then it gets a PKI that the operator gives, and one without the CA's key.
+pub(super) fn run() -> Result<()> {
     let program = rotation::kubecert()?;
     let lab = Lab::up("test", AGED)?;
     renew(&lab, &program)?;
     extend(&lab, &program)?;
     front_proxy(&lab, &program)?;
     compromised(&lab, &program)?;
+    given(&lab, &program)?;
+    bundled(&lab, &program)?;
     lab.down()
 }
 
@@ -81,6 +83,33 @@ fn compromised(lab: &Lab, program: &Path) -> Result<()> {
     lab.verb(program, "verify", &[])?.show().context("verify is not content")?;
     ensure!(status(lab, token.trim())? == "401", "a token of the stolen key is still accepted");
     works(lab)
+}
+
+/// Onto a PKI that the operator gives.
+fn given(lab: &Lab, program: &Path) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let profile = lab.generate(program, directory.path())?;
+    rotate_certs(lab, program, &["--certificate-profile", &profile])
+}
+
+/// From a model that lacks the CA's key, which takes the bundled plan.
+fn bundled(lab: &Lab, program: &Path) -> Result<()> {
+    lab.forget_ca_key()?;
+    rotate_certs(lab, program, &[])?;
+    let report = lab.report()?;
+    let strategy = report.pointer("/strategy").and_then(serde_json::Value::as_str);
+    ensure!(strategy == Some("bundled"), "without the CA's key its strategy was {strategy:?}");
+    Ok(())
+}
+
+/// By the ancestor's command line.
+fn rotate_certs(lab: &Lab, program: &Path, how: &[&str]) -> Result<()> {
+    lab.wait_until_healthy(program)?;
+    let before = tempfile::tempdir()?;
+    lab::take_snapshot(lab.name(), before.path())?;
+    lab.rotate_certs(program, how)?.show()?;
+    lab.judge_since(before.path())?;
+    tolerated(&lab.report()?)
 }
 
 fn rotate(lab: &Lab, program: &Path, how: &[&str]) -> Result<()> {
