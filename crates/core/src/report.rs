@@ -65,6 +65,10 @@ pub struct ApiReport {
     pub requests: u64,
     /// Requests that failed even after one retry.
     pub failed: u64,
+    /// Those of them whose retry had no answer in time: machines or the way to them were slow, and nobody refused them. Reports
+    /// of earlier versions do not tell.
+    #[serde(default)]
+    pub timed_out: u64,
     /// Requests that failed at the first try.
     pub failed_first_try: u64,
     /// Longest time between two successes, in milliseconds.

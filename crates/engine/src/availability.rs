@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::ports::{Availability, Clock, Credentials};
+use crate::ports::{Availability, Clock, Credentials, Fault};
 
 /// How often a request is made.
 const EVERY: Duration = Duration::from_millis(50);
@@ -33,6 +33,9 @@ pub(crate) struct Sample {
     pub(crate) client: String,
     /// Whether it succeeded, at the first or the second try.
     pub(crate) ok: bool,
+    /// Whether the second try had no answer in time.
+    #[serde(default)]
+    pub(crate) timed_out: bool,
     /// Whether the first try failed, and why.
     pub(crate) first_error: Option<String>,
 }
@@ -139,11 +142,12 @@ async fn once(
 ) -> Sample {
     let at = clock.now();
     let first = port.once(credentials, number).await;
-    let (ok, first_error) = match first {
-        Ok(()) => (true, None),
-        Err(error) => (port.once(credentials, number).await.is_ok(), Some(error.to_string())),
+    let (last, first_error) = match first {
+        Ok(()) => (Ok(()), None),
+        Err(error) => (port.once(credentials, number).await, Some(error.to_string())),
     };
-    Sample { at, end: clock.now(), client: client.to_owned(), ok, first_error }
+    let timed_out = last.as_ref().is_err_and(|error| error.fault == Fault::Timeout);
+    Sample { at, end: clock.now(), client: client.to_owned(), ok: last.is_ok(), timed_out, first_error }
 }
 
 /// Sums up what was seen.
@@ -191,6 +195,7 @@ pub(crate) fn summary(samples: &[Sample], started: Timestamp) -> ApiReport {
     ApiReport {
         requests: samples.len() as u64,
         failed: samples.iter().filter(|sample| !sample.ok).count() as u64,
+        timed_out: samples.iter().filter(|sample| sample.timed_out).count() as u64,
         failed_first_try: samples.iter().filter(|sample| sample.first_error.is_some()).count() as u64,
         longest_gap_ms: longest_gap(samples.iter(), since),
         median_ms: quantile(500),
@@ -218,15 +223,18 @@ mod tests {
             end: time(end),
             client: "old".to_owned(),
             ok,
+            timed_out: end - at >= 2_000,
             first_error: (!ok).then(|| "refused".to_owned()),
         };
-        let samples = [sample(0, 10, true), sample(50, 60, false), sample(1_200, 1_260, true)];
+        let late = sample(60, 2_060, false);
+        let samples = [sample(0, 10, true), sample(50, 60, false), sample(1_200, 1_260, true), late];
         let report = summary(&samples, time(0));
-        assert_eq!((report.requests, report.failed, report.longest_gap_ms), (3, 1, 1_250));
+        assert_eq!((report.requests, report.failed, report.longest_gap_ms), (4, 2, 1_250));
+        assert_eq!(report.timed_out, 1);
         assert_eq!(report.timeline.len(), 2);
         assert_eq!(
             (report.timeline[0].ok, report.timeline[0].failed, report.timeline[1].slowest_ms),
-            (1, 1, 60)
+            (1, 2, 60)
         );
         assert_eq!(report.clients.len(), 1);
     }

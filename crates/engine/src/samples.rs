@@ -96,7 +96,7 @@ mod tests {
     fn sample(ms: i64) -> Sample {
         let time = |ms| Timestamp::from_millisecond(ms).unwrap();
         let client = "old".to_owned();
-        Sample { at: time(ms), end: time(ms + 10), client, ok: true, first_error: None }
+        Sample { at: time(ms), end: time(ms + 10), client, ok: true, timed_out: false, first_error: None }
     }
 
     #[test]

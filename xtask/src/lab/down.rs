@@ -23,6 +23,8 @@ pub(crate) fn down(name: &str) -> Result<()> {
     stop_nodes(&dir.join("state"))?;
     unmount_below(&dir)?;
     for ns in network::namespaces_of(name) {
+        // What a Windows node's process has started outlives it, and nobody else is in there.
+        cmd("ip", ["netns", "pids", &ns]).read()?.split_whitespace().for_each(kill);
         cmd("ip", ["netns", "del", &ns]).read()?;
     }
     base::remove_tree(&Path::new("/etc/netns").join(format!("kcl.{name}")))?;

@@ -154,7 +154,14 @@ fn figures(report: &Report) -> Vec<Figure> {
     figures.push(Figure {
         value: grouped(api.failed),
         name: format!("of {} failed", count(api.requests as usize, plural::REQUEST)),
-        detail: format!("{} needed a retry", grouped(api.failed_first_try)),
+        detail: match api.timed_out {
+            0 => format!("{} needed a retry", grouped(api.failed_first_try)),
+            late => format!(
+                "{} needed a retry, {} had no answer in time",
+                grouped(api.failed_first_try),
+                grouped(late)
+            ),
+        },
     });
     figures.push(Figure {
         value: time::millis(api.longest_gap_ms),

@@ -189,7 +189,7 @@ mod tests {
         insta::assert_snapshot!(render(&sample::report(), Paint::PLAIN), @"
         1 request to the API failed; the longest gap was 872 ms.
         14 credentials of cluster lab were replaced in 1 min 50 s, the certificate authority among them.
-        Of 2,143 requests to the API, 1 failed (3 needed a retry); the longest time between two answers was 872 ms.
+        Of 2,143 requests to the API, 1 failed for want of an answer in time (3 needed a retry); the longest time between two answers was 872 ms.
 
         API, as the run's own clients saw it
           all           2,143 requests       1 failed   median 41 ms, 99th percentile 612 ms

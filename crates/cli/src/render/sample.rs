@@ -154,6 +154,7 @@ fn api() -> ApiReport {
     ApiReport {
         requests: 2143,
         failed: 1,
+        timed_out: 1,
         failed_first_try: 3,
         longest_gap_ms: 872,
         median_ms: 41,

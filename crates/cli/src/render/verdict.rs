@@ -135,10 +135,19 @@ fn seen(report: &Report) -> String {
         0 => String::new(),
         tries => format!(" ({} needed a retry)", grouped(tries)),
     };
+    let failed = match (api.failed, api.timed_out) {
+        (0, _) => "none failed".to_owned(),
+        (failed, 0) => format!("{} failed", grouped(failed)),
+        (failed, late) if late == failed => {
+            format!("{} failed for want of an answer in time", grouped(failed))
+        }
+        (failed, late) => {
+            format!("{} failed, {} of them for want of an answer in time", grouped(failed), grouped(late))
+        }
+    };
     format!(
-        "Of {} to the API, {} failed{first}; the longest time between two answers was {}.",
+        "Of {} to the API, {failed}{first}; the longest time between two answers was {}.",
         count(api.requests as usize, plural::REQUEST),
-        if api.failed == 0 { "none".to_owned() } else { grouped(api.failed) },
         time::millis(api.longest_gap_ms),
     )
 }

@@ -1,11 +1,11 @@
 //! A kube-apiserver with its etcd on this machine, for one test; what is missing there is said.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use tempfile::TempDir;
 
 /// How long something may take to start on a machine under load.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
@@ -33,8 +33,13 @@ pub(crate) fn until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T 
     }
 }
 
+/// A port of this machine that nobody listens on. It lies below those that outgoing connections are given, so that nobody
+/// else has it by chance when a server comes to listen there.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port is free").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
+    let mut ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed) % 100).take(100);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a port is free")
 }
 
 /// A child process that ends with the test.
@@ -156,9 +161,27 @@ impl ApiServer {
             "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
         });
         fs::write(path.join("kubeconfig"), config.to_string()).expect("a file can be written");
-        let api = Self { directory, kubectl, processes: vec![etcd, server], line };
-        until("the API server has its namespaces", || api.try_kubectl(&["get", "namespace", "default"]));
+        let mut api = Self { directory, kubectl, processes: vec![etcd, server], line };
+        // Each kubectl takes processor time from what it waits for.
+        until("the API server listens", || {
+            api.must_run();
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+        until("the API server has its namespaces", || {
+            api.must_run();
+            api.try_kubectl(&["get", "namespace", "default"])
+        });
         Some(api)
+    }
+
+    /// Says what a process said that has ended.
+    fn must_run(&mut self) {
+        for (process, name) in self.processes.iter_mut().zip(["etcd", "kube-apiserver"]) {
+            if let Ok(Some(status)) = process.0.try_wait() {
+                let log = fs::read_to_string(self.directory.path().join(format!("{name}.log")));
+                panic!("{name} has ended with {status}: {}", log.unwrap_or_default());
+            }
+        }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
