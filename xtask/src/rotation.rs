@@ -196,7 +196,7 @@ impl Lab {
 
     /// The same, with further things that must be so.
     pub(crate) fn judge_in_time_as(&self, more: &[&str]) -> Result<()> {
-        const PATIENCE: Duration = Duration::from_secs(90);
+        const PATIENCE: Duration = Duration::from_secs(240);
         let began = Instant::now();
         loop {
             match self.judge_as(more) {
@@ -223,7 +223,7 @@ impl Lab {
     /// Waits until nothing stands against a plan.
     pub(crate) fn wait_until_healthy(&self, program: &Path) -> Result<()> {
         /// An API server whose etcd was away needs a few seconds, a health monitor may have ended it besides.
-        const PATIENCE: Duration = Duration::from_secs(120);
+        const PATIENCE: Duration = Duration::from_secs(300);
         let began = Instant::now();
         loop {
             let said = self.verb(program, "plan", &[])?.output()?;
@@ -324,7 +324,7 @@ pub(crate) fn failed_calls(lab: &Lab, since: f64) -> Result<(u64, u64)> {
 /// Returns the exit status if it ended before that.
 pub(crate) fn kill_in(mut command: Command, phase: &str, steps: usize) -> Result<Option<ExitStatus>> {
     /// The longest time that any run may take until a phase begins.
-    const PATIENCE: Duration = Duration::from_secs(420);
+    const PATIENCE: Duration = Duration::from_secs(900);
     let mut child =
         command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().context("cannot run kubecert")?;
     let stderr = child.stderr.take().context("no standard error")?;

@@ -34,7 +34,7 @@ const TOKEN_LASTS_S: u64 = 240;
 /// How long it may take to serve: it makes two keys.
 const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a node may take to go down, and to come up again.
-const REBOOT_PATIENCE: Duration = Duration::from_secs(120);
+const REBOOT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where a lab's Azure is, as later commands and other programs are told.
 #[derive(Clone, Serialize, Deserialize)]

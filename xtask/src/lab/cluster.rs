@@ -102,14 +102,14 @@ pub(crate) fn start_monitors(spec: &Spec) -> Result<()> {
 }
 
 pub(crate) fn wait_api(spec: &Spec) -> Result<()> {
-    wait_for(Duration::from_secs(180), || kubectl(spec, &["get", "--raw", "/readyz"]).succeeds())
+    wait_for(Duration::from_secs(400), || kubectl(spec, &["get", "--raw", "/readyz"]).succeeds())
         .context("the API did not become ready")
 }
 
 /// Waits until every node is Ready.
 pub(crate) fn wait_nodes(spec: &Spec) -> Result<()> {
     let expected = spec.members().count();
-    wait_for(Duration::from_secs(180), || {
+    wait_for(Duration::from_secs(400), || {
         let nodes = kubectl(spec, &["get", "nodes", "--no-headers"]).read().unwrap_or_default();
         nodes.lines().filter(|line| line.split_whitespace().nth(1) == Some("Ready")).count() == expected
     })
@@ -132,7 +132,7 @@ pub(crate) fn wait_control_plane(spec: &Spec) -> Result<()> {
             }
         }
     }
-    wait_for(Duration::from_secs(180), complete).context("kube-system is not complete")
+    wait_for(Duration::from_secs(400), complete).context("kube-system is not complete")
 }
 
 fn static_pods(spec: &Spec) -> [&'static str; 4] {
@@ -152,7 +152,7 @@ pub(crate) fn apply_addons(spec: &Spec) -> Result<()> {
 /// Applies manifests on the server, which leaves no copy of them in an annotation; tried again for a while, as a new API server takes seconds until all of it works.
 pub(crate) fn apply(spec: &Spec, manifests: &str) -> Result<()> {
     let mut last = Ok(());
-    let done = wait_for(Duration::from_secs(60), || {
+    let done = wait_for(Duration::from_secs(180), || {
         last = kubectl(spec, &["apply", "--server-side", "--force-conflicts", "-f", "-"])
             .feed(manifests)
             .map(|_output| ());

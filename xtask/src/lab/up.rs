@@ -132,7 +132,7 @@ pub(crate) fn make_machines(spec: &Spec, made: &Made) -> Result<()> {
 /// Boots all machines, and notes down their host keys.
 pub(crate) fn boot_machines(spec: &Spec) -> Result<()> {
     on_all(spec, node::boot)?;
-    on_all(spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(60)))?;
+    on_all(spec, |spec, node| node::wait_booted(spec, node, Duration::from_secs(180)))?;
     write_known_hosts(spec)
 }
 

@@ -103,7 +103,7 @@ pub(crate) fn wait(spec: &Spec) -> Result<()> {
         let asked = cluster::kubectl(spec, &["get", "node", &node.name, "-o", path]).read();
         asked.is_ok_and(|status| status.trim() == "True")
     };
-    wait_for(Duration::from_secs(120), || spec.windows.iter().all(ready))
+    wait_for(Duration::from_secs(300), || spec.windows.iter().all(ready))
         .context("not all Windows nodes became Ready; see console/ in the lab's directory")
 }
 

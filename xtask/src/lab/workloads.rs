@@ -47,7 +47,7 @@ pub(crate) fn apply(spec: &Spec, pki: &Path, service: Ipv4Addr) -> Result<()> {
 pub(crate) fn wait(spec: &Spec) -> Result<()> {
     let aggregated = has_aggregated(spec);
     let expected = CALLERS + if aggregated { AGGREGATED_PODS } else { 0 } + cluster::agents(spec);
-    let limit = Duration::from_secs(180);
+    let limit = Duration::from_secs(400);
     if let Err(error) = wait_for(limit, || cluster::running(spec, "wl") == (expected, expected)) {
         let pods = cluster::kubectl(spec, &["-n", "wl", "get", "pods"]).read().unwrap_or_default();
         bail!("{error} for the workloads:\n{pods}");

@@ -44,9 +44,9 @@ pub(crate) struct Test {
 ///
 /// How long each takes was measured on two slow cores (AMD EPYC, 2.25 GHz); it is what `--within` reckons with.
 const ON_LABS: &[OnLab] = &[
-    on_lab("refusals, and rotations of a real cluster", 700, stack::run),
-    on_lab("a real cluster of kubeadm's", 900, kubeadm::current),
-    on_lab("outages of a real site", 1200, outage::run),
+    on_lab("refusals, and rotations of a real cluster", 480, stack::run),
+    on_lab("a real cluster of kubeadm's", 480, kubeadm::current),
+    on_lab("outages of a real site", 1000, outage::run),
     on_lab("rotations of a real cluster for other reasons", 900, reasons::run),
     on_lab("a real cluster whose certificates have ended", 200, ended::run),
     on_lab("a real cluster of kubeadm's, of Kubernetes 1.20", 330, kubeadm::oldest),
@@ -128,11 +128,13 @@ fn demo() -> Result<()> {
 
 /// Which part of requests may be refused or cut off.
 const REFUSED: f64 = 0.005;
-/// Which part may have no answer in time. All nodes of a cluster share this machine's processors, and a rotation starts each API
-/// server three times.
-const TIMED_OUT: f64 = 0.2;
+/// Which part may have no answer in time, and which where the median shows that this machine, whose processors all nodes of a
+/// cluster share, is [`STARVED_MS`] slow: then that says nothing of the rotation.
+const LATE: f64 = 0.1;
+const LATE_WHEN_STARVED: f64 = 0.5;
+const STARVED_MS: f64 = 200.0;
 /// For how long none at all may be answered. Elsewhere, a rotation takes the API away for minutes.
-const LONGEST_GAP_MS: f64 = 10_000.0;
+const LONGEST_GAP_MS: f64 = 15_000.0;
 
 /// Whether so few requests failed that the API was there throughout.
 fn tolerated(report: &serde_json::Value) -> Result<()> {
@@ -144,9 +146,18 @@ fn tolerated(report: &serde_json::Value) -> Result<()> {
         "{} of {requests} requests to the API were refused",
         failed - late
     );
-    ensure!(late <= requests * TIMED_OUT, "{late} of {requests} requests to the API had no answer in time");
+    ensure!(
+        late <= requests * may_be_late(report)?,
+        "{late} of {requests} requests to the API had no answer in time"
+    );
     ensure!(gap <= LONGEST_GAP_MS, "for {gap} ms no request to the API was answered");
     Ok(())
+}
+
+/// Which part of the requests during a rotation may have had no answer in time.
+fn may_be_late(report: &serde_json::Value) -> Result<f64> {
+    let starved = rotation::number(report, "/api/median_ms")? > STARVED_MS;
+    Ok(if starved { LATE_WHEN_STARVED } else { LATE })
 }
 
 fn cargo(args: &[&str]) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::rotation::{self, Lab};
 /// The leaves of the lab are due, and its CA ends before what is issued next would.
 const AGED: &[&str] = &["--leaf-days", "20", "--ca-days", "500", "--rsa-bits", "2048"];
 /// How long until the node agents and controllers of a cluster have calmed down after a rotation.
-const CALM: Duration = Duration::from_secs(90);
+const CALM: Duration = Duration::from_secs(240);
 
 /// One cluster: its leaves are renewed, its CA gets a longer life, its front proxy another CA, and at last everything goes
 /// because a key was stolen. Then it gets a PKI that the operator gives, and one without the CA's key.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{TIMED_OUT, shapes, tolerated};
+use super::{may_be_late, shapes, tolerated};
 use crate::cmd::{CommandExt as _, cmd};
 use crate::lab;
 use crate::rotation::{self, Lab};
@@ -33,7 +33,10 @@ fn rotated(lab: &Lab, program: &Path) -> Result<()> {
     lab.judge()?;
     tolerated(&measured.report)?;
     let (calls, lost) = measured.workload;
-    ensure!(lost as f64 <= calls as f64 * TIMED_OUT, "{lost} of {calls} calls of workloads failed");
+    ensure!(
+        lost as f64 <= calls as f64 * may_be_late(&measured.report)?,
+        "{lost} of {calls} calls of workloads failed"
+    );
     lab.verb(program, "verify", &[])?.show().context("verify is not content")?;
     let renewed = lab.verb(program, "rotate", &["--why", "renew", "--yes"])?.read()?;
     ensure!(renewed.contains("Nothing is due"), "with nothing due, rotate says: {renewed}");

@@ -83,7 +83,7 @@ impl Drop for Process {
 
 /// Waits until something works, with a limit for a loaded machine.
 pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
-    const LIMIT: Duration = Duration::from_secs(90);
+    const LIMIT: Duration = Duration::from_secs(180);
     let begun = std::time::Instant::now();
     while begun.elapsed() < LIMIT {
         if let Some(value) = attempt().await {

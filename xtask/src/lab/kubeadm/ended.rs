@@ -27,7 +27,7 @@ pub(crate) enum End {
 /// The CAs' certificates, in the PKI directory.
 const AUTHORITIES: [&str; 3] = ["ca.crt", "etcd/ca.crt", "front-proxy-ca.crt"];
 /// How long a kubelet may take to start a killed static pod again; it waits longer each time.
-const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+const RESTART_PATIENCE: Duration = Duration::from_secs(300);
 const KUBELET_PKI: &str = "var/lib/kubelet/pki";
 
 /// Lets the certificates of the lab `name` end yesterday, and restarts all that reads them.

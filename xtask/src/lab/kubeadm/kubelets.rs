@@ -11,7 +11,7 @@ use crate::lab::cluster::kubectl;
 use crate::lab::spec::Spec;
 
 /// How long kubelets may take to ask, and to write down what they get.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// The requests for serving certificates that nobody has decided about.
 const PENDING: &str = r#"{range .items[?(@.spec.signerName=="kubernetes.io/kubelet-serving")]}{.metadata.name}{" "}{.status}{"\n"}{end}"#;
 

@@ -28,7 +28,7 @@ const MANIFEST: [(&str, &str); 3] = [
 ];
 const API_SERVER: &str = "etc/kubernetes/manifests/kube-apiserver.yaml";
 /// How long a kubelet may take to start a static pod whose manifest has changed, and the API server to be ready.
-const RESTART_PATIENCE: Duration = Duration::from_secs(120);
+const RESTART_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Puts the plugin on all control planes, has the API servers use it, and encrypts all Secrets.
 pub(super) fn furnish(site: &Site) -> Result<()> {

@@ -39,7 +39,7 @@ const MANAGEMENT_IP: [u8; 4] = [203, 0, 113, 20];
 /// Where the operator finds the hosts; the authority is on the first.
 const HOST_IPS: [[u8; 4]; 2] = [[203, 0, 113, 31], [203, 0, 113, 32]];
 /// How long a node agent may take from its start until it has what it needs; it tries every few seconds.
-const AGENT_PATIENCE: Duration = Duration::from_secs(60);
+const AGENT_PATIENCE: Duration = Duration::from_secs(180);
 /// The name of the authority, as everybody on the network knows it.
 pub(crate) const AUTHORITY: &str = "ca-1.site.example";
 

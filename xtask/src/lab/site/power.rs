@@ -8,7 +8,7 @@ use super::Site;
 use crate::lab::{down, node};
 
 /// How long a machine may take to boot, with all others booting.
-const BOOT_PATIENCE: Duration = Duration::from_secs(120);
+const BOOT_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Cuts the power of all machines at once.
 pub(crate) fn off(site: &Site) -> Result<()> {

@@ -10,7 +10,7 @@ use crate::cmd::CommandExt as _;
 use crate::lab::site::{self, Cluster, Holder, Place, Site};
 
 /// How long a site may take to come up, or to have failed for good.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(480);
 /// What fails when the target cluster's API does not answer.
 pub(crate) const TARGET_API: &str = "kubernetes: the target cluster's API";
 const MANAGEMENT_API: &str = "the management cluster's API";
