@@ -35,7 +35,8 @@ pub(crate) struct Test {
     /// Run only what has these words in its name
     #[arg(long, value_name = "WORDS", conflicts_with = "all")]
     only: Option<String>,
-    /// Begin with no real cluster that would not be done with after so many minutes, going by how fast those before were
+    /// After the first real cluster, begin with none that would not be done with after so many minutes, going by how fast
+    /// those before were
     #[arg(long, value_name = "MINUTES")]
     within: Option<u64>,
 }

@@ -46,7 +46,7 @@ impl Suite {
     }
 
     pub(super) fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
-        if self.only.as_ref().is_some_and(|only| !name.contains(only.as_str())) {
+        if !self.wanted(name) {
             self.leave_out(name, "--only", false);
             return;
         }
@@ -61,14 +61,18 @@ impl Suite {
         }
     }
 
-    /// The same, where there is time for it.
+    fn wanted(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+
+    /// The same, where there is time for it. For the first there always is.
     pub(super) fn run_on_lab(&mut self, test: &OnLab) {
         let takes = Duration::from_secs(test.takes);
         if test.needs == Needs::Corpus && shapes::corpus().is_none() {
             self.leave_out(test.name, "the corpus is not beside this repository", false);
             return;
         }
-        if let Some(within) = self.within {
+        if let Some(within) = self.within.filter(|_| self.pace.is_known()) {
             let ends = self.began.elapsed() + self.pace.expected(takes);
             if ends > within {
                 let (ends, within) = (minutes(ends), minutes(within));
@@ -82,7 +86,9 @@ impl Suite {
         }
         let began = Instant::now();
         self.run(test.name, test.run);
-        self.pace.went(takes, began.elapsed());
+        if self.wanted(test.name) {
+            self.pace.went(takes, began.elapsed());
+        }
     }
 
     pub(super) fn leave_out(&mut self, name: &str, why: &str, fails: bool) {
@@ -112,6 +118,10 @@ struct Pace {
 }
 
 impl Pace {
+    const fn is_known(&self) -> bool {
+        !self.reckoned.is_zero()
+    }
+
     fn went(&mut self, reckoned: Duration, took: Duration) {
         self.reckoned += reckoned;
         self.took += took;
@@ -120,7 +130,7 @@ impl Pace {
     /// How long something takes here that takes so long elsewhere. A fast machine may become slow, so it is not trusted to
     /// stay fast.
     fn expected(&self, takes: Duration) -> Duration {
-        if self.reckoned.is_zero() {
+        if !self.is_known() {
             return takes;
         }
         takes.mul_f64((self.took.as_secs_f64() / self.reckoned.as_secs_f64()).max(1.0))
@@ -159,6 +169,7 @@ mod tests {
     #[test]
     fn what_there_is_no_time_for_is_left_out_and_told() {
         let mut suite = Suite::new(None, Some(s(600)));
+        suite.run_on_lab(&on_lab("first", 700, || Ok(())));
         suite.run_on_lab(&on_lab("short", 599, || Ok(())));
         suite.run_on_lab(&OnLab {
             name: "long",
