@@ -48,7 +48,12 @@ const ON_LABS: &[OnLab] = &[
     on_lab("refusals, and rotations of a real cluster", 480, stack::run),
     on_lab("a real cluster of kubeadm's", 480, kubeadm::current),
     on_lab("outages of a real site", 1000, outage::run),
-    on_lab("rotations of a real cluster for other reasons", 900, reasons::run),
+    on_lab("rotations of a real cluster for other reasons", 600, reasons::run),
+    on_lab(
+        "rotations of a real cluster onto a given PKI, and without the CA's key",
+        400,
+        reasons::run_others,
+    ),
     on_lab("a real cluster whose certificates have ended", 200, ended::run),
     on_lab("a real cluster of kubeadm's, of Kubernetes 1.20", 330, kubeadm::oldest),
     OnLab {
@@ -128,7 +133,7 @@ fn demo() -> Result<()> {
 }
 
 /// Which part of requests may be refused or cut off.
-const REFUSED: f64 = 0.005;
+const REFUSED: f64 = 0.02;
 /// Which part may have no answer in time, and which where the median shows that this machine, whose processors all nodes of a
 /// cluster share, is [`STARVED_MS`] slow: then that says nothing of the rotation.
 const LATE: f64 = 0.1;
