@@ -26,8 +26,8 @@ const AT_A_TIME: usize = 2;
 /// What of a PKI is not made as the ancestor makes it.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(crate) struct Wanted {
-    /// How long its RSA keys are, instead of those of the model or the ancestor's 4096 bits: a machine that runs a whole
-    /// cluster spends half of its time on signatures by such keys
+    /// How long its RSA keys are, instead of those of the model or the ancestor's 4096 bits: signatures by such keys are
+    /// half of what API servers do in a lab
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(2048..=4096))]
     rsa_bits: Option<u32>,
     /// Days that the leaves have left, a year after they were made; without it, as long as a new one lives

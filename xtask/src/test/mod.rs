@@ -23,7 +23,7 @@ use suite::{Needs, OnLab, Suite, on_lab};
 
 #[derive(Args)]
 pub(crate) struct Test {
-    /// Let nothing be left out: what cannot run here is a failure
+    /// Let nothing be left out but for want of time (see --within): what cannot run here is a failure
     #[arg(long)]
     all: bool,
     /// Leave out what needs root and a real cluster
@@ -43,7 +43,8 @@ pub(crate) struct Test {
 
 /// What needs a real cluster. Where there is no time for all, what is missed least is last.
 ///
-/// How long each takes was measured on two slow cores (AMD EPYC, 2.25 GHz); it is what `--within` reckons with.
+/// How long each takes is what `--within` reckons with, on two slow cores (AMD EPYC, 2.25 GHz): of the first two as measured, of
+/// the others reckoned from their parts.
 const ON_LABS: &[OnLab] = &[
     on_lab("refusals, and rotations of a real cluster", 480, stack::run),
     on_lab("a real cluster of kubeadm's", 480, kubeadm::current),

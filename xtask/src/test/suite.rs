@@ -9,7 +9,7 @@ use super::shapes;
 /// What needs a real cluster.
 pub(super) struct OnLab {
     pub(super) name: &'static str,
-    /// How long it takes, in seconds, on the machine on which all of these were measured.
+    /// How long it takes, in seconds, on a machine that is the same for all of these.
     pub(super) takes: u64,
     pub(super) needs: Needs,
     pub(super) run: fn() -> Result<()>,
